@@ -1,0 +1,111 @@
+"""The command `firmware`: run a node as a process, check its configuration, look into its flash."""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from firmware.hosting.config import ConfigError
+from firmware.hosting.logs import LEVELS, log_to_stderr
+
+if TYPE_CHECKING:
+    from firmware.hosts.settings import NodeSettings
+
+app = typer.Typer(
+    help="A Clawland sensor node (MicroClaw, PicoClaw) as a process of this machine: the firmware that boards run, "
+    "with a file for its flash, signals for its sensors, and MQTT to its gateway.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Config = Annotated[Path, typer.Option(help="The node's TOML file; `firmware example` prints one.", metavar="FILE")]
+Level = Annotated[str, typer.Option(help=f"What to log on stderr: {', '.join(LEVELS)}.")]
+
+
+@app.command()
+def run(
+    config: Config,
+    trace: Annotated[
+        Path | None, typer.Option(help="Append every event to this file, one JSON line each.", metavar="FILE")
+    ] = None,
+    sim_clock: Annotated[
+        bool,
+        typer.Option(
+            "--sim-clock",
+            help="For simulators: print a ready line, take the clock from a JSON line on stdin, exit when stdin ends.",
+        ),
+    ] = False,
+    log_level: Level = "info",
+) -> None:
+    """Run a node until SIGTERM or Ctrl-C.
+
+    Readings stay in its flash until a gateway has acknowledged them, so a node may be stopped or killed at any time.
+    Exit codes: 0 stopped, 1 a bug, 2 bad configuration, 3 something it needs is missing or taken.
+    """
+    from firmware.hosting.lifecycle import run_process
+    from firmware.hosts.process import run_node
+
+    settings = _load(config)
+    log_to_stderr(_level(log_level), settings.id)
+    run_process(run_node(settings, trace, sim_clock))
+
+
+@app.command()
+def check(config: Config) -> None:
+    """Check a configuration file, its key file and its recordings without running anything."""
+    settings = _load(config)
+    sensors = ", ".join(sensor["metric"] for sensor in settings.core["sensors"])
+    home = settings.core["home"]
+    print(f"{config}: {settings.id} measures {sensors} for {home['id']} at {home['target']}")
+
+
+@app.command()
+def flash(data: Annotated[Path, typer.Argument(help="The node's data directory.", metavar="DIR")]) -> None:
+    """Print as JSON what a node's flash holds: its slots and the readings that no gateway has acknowledged."""
+    from firmware.hosts.flash import read_flash
+
+    if not data.is_dir():
+        _usage_error(f"{data}: is not a directory")
+    found = read_flash(data)
+    readings = [{"boot": boot, "seq": seq, "reading": reading} for boot, seq, reading in found.get("readings", [])]
+    print(json.dumps({"slots": found.get("slots", {}), "readings": readings}, indent=2))
+
+
+@app.command()
+def example() -> None:
+    """Print an example of a configuration file."""
+    from firmware.hosts.settings import EXAMPLE
+
+    print(EXAMPLE, end="")
+
+
+def _load(config: Path) -> "NodeSettings":
+    from firmware.hosts.settings import load_settings
+
+    try:
+        return load_settings(config)
+    except ConfigError as error:
+        _usage_error(str(error))
+
+
+def _level(level: str) -> str:
+    if level not in LEVELS:
+        _usage_error(f"--log-level: must be one of {', '.join(LEVELS)}, not {level!r}")
+    return level
+
+
+def _usage_error(message: str) -> NoReturn:
+    print(f"error: {message}", file=sys.stderr)
+    raise SystemExit(2)
+
+
+def main() -> None:
+    """Entry point of the console command."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,296 @@
+"""The node: samples, publishes, keeps until acknowledged, obeys commands once, finds a gateway.
+
+A node is silent until its boot number is on flash: otherwise a second power loss could give two readings one
+identity. From then on everything is a deadline or an input; nothing here reads a clock or touches the hardware.
+"""
+
+from firmware.core.attachment import DOWN, SILENT_MS, UP, Attachment
+from firmware.core.backlog import Backlog, Record
+from firmware.core.commands import Commands
+from firmware.core.presence import Presence
+from firmware.core.sensors import Sensor
+from firmware.wire import messages
+from firmware.wire.auth import Sealer
+from firmware.wire.outputs import Connect, Disconnect, Event, Sample, Scan, Send, Store
+from firmware.wire.topics import topic
+
+BACKLOG_READINGS = 1000
+STORE_AGAIN_MS = 5000
+
+
+class NodeCore:
+    """See `firmware.core`. Port `up` is the connection to the gateway."""
+
+    def __init__(self, config: dict, flash: dict, rng, now_ms: int) -> None:
+        """`config`: id, fleet, key, home {id, target}, sensors; optional type, version, heartbeat_ms,
+        backlog_readings, free_memory_kb, battery_mv.  `flash`: {"slots": {...}, "readings": [...]} as restored."""
+        slots = flash.get("slots", {})
+        self.id: str = config["id"]
+        self.fleet: str = config["fleet"]
+        self.boot = _next_boot(slots.get("boot"), rng)
+        self.backlog = Backlog(config.get("backlog_readings", BACKLOG_READINGS), flash.get("readings", []))
+        self.sensors = [Sensor(sensor, now_ms) for sensor in config["sensors"]]
+        self._sealer = Sealer(config["key"])
+        self.topics = {name: topic(self.id, name) for name in ("heartbeat", "beacon", "ack", "cmd", "received")}
+        for sensor in self.sensors:
+            self.topics[sensor.metric] = topic(self.id, sensor.metric)
+        self.commands = Commands(self, slots.get("journal"), now_ms)
+        attach = slots.get("attach") or {"n": 1, "gateway": config["home"]}
+        self.link = Attachment(attach["gateway"], attach["n"], rng, now_ms)
+        self.presence = Presence(self, config, now_ms)
+        self.start_ms = now_ms
+        self.next_seq = 0
+        self._running = False
+        self._outputs: list = []
+        self._token = 0
+        self._waiting: dict = {}
+        self._again: list = []  # writes that flash refused, with when to try them again
+        self.persist(("put", "boot", self.boot), self._begin)
+
+    # --- inputs ---------------------------------------------------------------------------------------------------
+
+    def receive(self, port: str, name: str, payload: bytes, now_ms: int) -> None:
+        """A message from the gateway."""
+        if not self._running:
+            return
+        body = self._sealer.open(name, payload)
+        if name == self.topics["received"]:
+            found = body and messages.decode_received(body)
+            if found:
+                self._on_received(found, now_ms)
+        elif name == self.topics["cmd"]:
+            found = body and messages.decode_command(body)
+            if found:
+                self.commands.on_command(found, now_ms)
+        else:
+            found = None
+        if not found:
+            self.event("message.rejected", {"topic": name, "reason": "not authentic" if body is None else "malformed"})
+
+    def link_up(self, port: str, now_ms: int) -> None:
+        """Connected and subscribed: join with a heartbeat, then answer old commands and send the backlog."""
+        self.link.up()
+        self.presence.send_heartbeat(now_ms)
+        self.commands.answer_old(now_ms)
+        self.backlog.link_up(now_ms)
+
+    def link_down(self, port: str, now_ms: int) -> None:
+        """The attempt failed or the connection is lost."""
+        self.backlog.link_down()
+        self.link.down(now_ms)
+
+    def sampled(self, index: int, value: object, now_ms: int) -> None:
+        """Sensor `index` read `value` (an integer in the metric's resolution, a boolean, a text; None: it failed)."""
+        if not self._running:
+            return
+        sensor = self.sensors[index]
+        fault = sensor.check(value)
+        if fault:
+            if fault != sensor.fault:
+                self.event("sensor.fault", {"metric": sensor.metric, "reason": fault, "value": sensor.number(value)})
+            sensor.fault = fault
+            return
+        sensor.fault = ""
+        self._keep(sensor, value, now_ms)
+
+    def found(self, gateways: "list[dict]", now_ms: int) -> None:
+        """The answer to a scan: gateways as `{"id", "target", "fleet", "role", "load"}`."""
+        if now_ms - self.link.heard_ms < SILENT_MS:
+            return  # the gateway spoke up meanwhile
+        best = self.link.choose(gateways, self.fleet)
+        if best is None:
+            if self.link.state == UP:  # perhaps the connection is dead and nobody said so
+                self._leave(now_ms)
+                self.link.down(now_ms)
+            return
+        self._leave(now_ms)
+        self.link.move(best, now_ms)
+        self.link.connect_due_ms = None
+        slot = {"n": self.link.attach, "gateway": best}
+        self.persist(("put", "attach", slot), self._connect)
+
+    def stored(self, token: int, now_ms: int) -> None:
+        """The Store with this token is durable."""
+        found = self._waiting.pop(token, None)
+        if found:
+            found[1](now_ms)
+
+    def store_failed(self, token: int, reason: str, now_ms: int) -> None:
+        """The Store with this token could not be made durable: what depends on it does not happen."""
+        found = self._waiting.pop(token, None)
+        self.event("store.failed", {"reason": reason})
+        if found and found[2]:
+            found[2](now_ms)
+        elif found:
+            self._again.append((now_ms + STORE_AGAIN_MS, found[0], found[1]))
+
+    def stop_sampling(self, now_ms: int) -> None:
+        """The end of a rehearsal: no more samples, all else goes on."""
+        for sensor in self.sensors:
+            sensor.next_ms = None
+            sensor.every_ms = None
+
+    def on_timer(self, now_ms: int) -> None:
+        """Do all that is due."""
+        if self._again:
+            self._persist_again(now_ms)
+        if not self._running:
+            return
+        for index in range(len(self.sensors)):
+            if self.sensors[index].due(now_ms):
+                self._outputs.append(Sample(index))
+        link = self.link
+        if link.state == UP:
+            self._speak(now_ms)
+        elif link.connect_due_ms is not None and now_ms >= link.connect_due_ms:
+            if link.state == DOWN:
+                self._connect(now_ms)
+            else:
+                self._leave(now_ms)
+                link.down(now_ms)
+        if now_ms >= link.scan_due_ms:
+            self._scan(now_ms)
+
+    def next_deadline(self) -> "int | None":
+        """When `on_timer` is wanted next, in core milliseconds."""
+        again_ms = min([entry[0] for entry in self._again]) if self._again else None
+        if not self._running:
+            return again_ms
+        link = self.link
+        due_ms: int = link.scan_due_ms if again_ms is None else min(again_ms, link.scan_due_ms)
+        for sensor in self.sensors:
+            if sensor.next_ms is not None and sensor.next_ms < due_ms:
+                due_ms = sensor.next_ms
+        if link.state != UP:
+            return due_ms if link.connect_due_ms is None else min(due_ms, link.connect_due_ms)
+        backlog_ms = self.backlog.due_ms
+        if backlog_ms is not None and backlog_ms < due_ms:
+            due_ms = backlog_ms
+        presence_ms = self.presence.due_ms()
+        return presence_ms if presence_ms < due_ms else due_ms
+
+    def take_outputs(self) -> list:
+        """What to do since last asked, in order."""
+        outputs = self._outputs
+        if outputs:
+            self._outputs = []
+        return outputs
+
+    # --- readings -------------------------------------------------------------------------------------------------
+
+    def _keep(self, sensor: Sensor, value: object, now_ms: int) -> None:
+        outputs = self._outputs
+        seq = self.next_seq
+        self.next_seq = seq + 1
+        record = Record(self.boot, seq, sensor.metric, sensor.text(value), sensor.unit, now_ms, sensor.event)
+        event = {"boot": self.boot, "seq": seq, "metric": sensor.metric, "value": sensor.number(value)}
+        flash = [record.metric, record.value, record.unit, now_ms - self.start_ms]
+        outputs.append(Store(None, [("keep", self.boot, seq, flash)]))
+        outputs.append(Event("reading.produced", event))
+        gone = self.backlog.add(record)
+        if gone:
+            lost = {"node": self.id, "boot": gone.boot, "seq": gone.seq, "cause": "backlog-full"}
+            self.event("reading.lost", lost)
+            self.persist_later(("drop", gone.boot, gone.seq, gone.seq))
+        if self.link.state == UP:
+            self._send_reading(record, now_ms)
+
+    def _send_reading(self, record: Record, now_ms: int) -> None:
+        name = self.topics.get(record.metric) or topic(self.id, record.metric)
+        self.publish(name, record.encoded(self.boot, now_ms), now_ms)
+        self.backlog.sent(record, now_ms)
+
+    def _on_received(self, found: dict, now_ms: int) -> None:
+        if found["boot"] == self.boot and self.presence.is_fresh(found["n"], found.get("upto", -1)):
+            self.on_heard(now_ms)
+        if "upto" not in found:
+            return
+        gone = self.backlog.acknowledge(found["boot"], found["from"], found["upto"], found["missing"], now_ms)
+        for first, upto in _runs(gone):
+            self.persist_later(("drop", found["boot"], first, upto))
+
+    # --- the gateway ----------------------------------------------------------------------------------------------
+
+    def _begin(self, now_ms: int) -> None:
+        self._running = True
+        self.event("node.started", {"boot": self.boot, "backlog": len(self.backlog)})
+        self.commands.keep()
+
+    def _connect(self, now_ms: int) -> None:
+        self.link.connecting(now_ms)
+        self.emit(Connect("up", self.link.gateway["target"]))
+
+    def _leave(self, now_ms: int) -> None:
+        self.emit(Disconnect("up"))
+        self.backlog.link_down()
+
+    def _scan(self, now_ms: int) -> None:
+        silent_ms = now_ms - self.link.heard_ms
+        self.link.scanning(now_ms)
+        self.event("failover.scan", {"gateway": self.link.gateway["id"], "silent_ms": silent_ms})
+        self.emit(Scan())
+
+    def on_heard(self, now_ms: int) -> None:
+        """The gateway said something authentic and new."""
+        self.link.heard(now_ms)
+        if self.link.joining:
+            self.link.joining = False
+            self.event("failover.joined", {"gateway": self.link.gateway["id"], "attach": self.link.attach})
+
+    def _speak(self, now_ms: int) -> None:
+        """Connected: heartbeat, backlog and beacon, whichever is due; the first two can stand for the third."""
+        self.presence.beat(now_ms)
+        if self.backlog.due_ms is not None and now_ms >= self.backlog.due_ms:
+            for record in self.backlog.take(now_ms):
+                self._send_reading(record, now_ms)
+        self.presence.beacon(now_ms)
+
+    # --- plumbing -------------------------------------------------------------------------------------------------
+
+    def emit(self, output) -> None:
+        """Ask the host for something."""
+        self._outputs.append(output)
+
+    def publish(self, name: str, payload: bytes, now_ms: int) -> None:
+        """Send a message to the gateway; nothing is sent while there is no connection."""
+        if self.link.state == UP:
+            self.presence.published_ms = now_ms
+            self._outputs.append(Send("up", name, payload))
+
+    def event(self, kind: str, fields: dict) -> None:
+        """Say what happened."""
+        self.emit(Event(kind, fields))
+
+    def persist(self, write: tuple, then, failed=None) -> None:
+        """Store `write`; `then(now_ms)` runs once it is durable. If it fails: `failed(now_ms)`, or another try."""
+        self._token += 1
+        self._waiting[self._token] = (write, then, failed)
+        self.emit(Store(self._token, [write]))
+
+    def _persist_again(self, now_ms: int) -> None:
+        due = [entry for entry in self._again if now_ms >= entry[0]]
+        self._again = [entry for entry in self._again if now_ms < entry[0]]
+        for _, write, then in due:
+            self.persist(write, then)
+
+    def persist_later(self, write: tuple) -> None:
+        """Store `write`, without waiting for it."""
+        self.emit(Store(None, [write]))
+
+
+def _next_boot(last: "int | None", rng) -> int:
+    """One more than the last boot number, or a random one for a blank board, so that a lost flash repeats nothing."""
+    if last is None:
+        return rng.getrandbits(messages.BOOT_BITS)
+    return (last + 1) & messages.MAX_BOOT
+
+
+def _runs(seqs: "list[int]") -> "list[tuple[int, int]]":
+    """Ascending seqs as closed runs, so that one write forgets many."""
+    runs: list[tuple[int, int]] = []
+    for seq in seqs:
+        if runs and runs[-1][1] == seq - 1:
+            runs[-1] = (runs[-1][0], seq)
+        else:
+            runs.append((seq, seq))
+    return runs

@@ -1,0 +1,51 @@
+"""Sampling on a fixed period, and the range check before anything is sent."""
+
+from firmware.wire.messages import MAX_MS, encode_value
+
+MAX_TEXT_BYTES = 66  # as JSON: 64 characters in quotes, so that a reading always fits its message
+
+
+class Sensor:
+    """One sensor: its metric, range (in units of 10^-`exp`) and period; `next_ms` is None while it is not sampled."""
+
+    def __init__(self, config: dict, start_ms: int) -> None:
+        self.metric: str = config["metric"]
+        self.unit: str = config.get("unit") or ""
+        self.event: bool = bool(config.get("event"))  # forwarded at once instead of aggregated
+        self.exp: int = config.get("exp") or 0
+        self.low: int = _or(config.get("low"), -MAX_MS)  # what a message can carry
+        self.high: int = _or(config.get("high"), MAX_MS)
+        self.every_ms: int | None = config.get("every_ms")
+        self.next_ms: int | None = start_ms if self.every_ms else None
+        self.fault = ""
+
+    def due(self, now_ms: int) -> bool:
+        """Whether to sample now; the next instant stays on the grid of the period, however late this one is."""
+        next_ms, every_ms = self.next_ms, self.every_ms
+        if next_ms is None or every_ms is None or now_ms < next_ms:
+            return False
+        self.next_ms = next_ms + every_ms * (1 + (now_ms - next_ms) // every_ms)
+        return True
+
+    def check(self, value) -> str:
+        """What is wrong with `value`: empty, `failed`, `out-of-range` or `too-long`."""
+        kind = type(value)
+        if kind is int:
+            return "" if self.low <= value <= self.high else "out-of-range"
+        if kind is bool:
+            return ""
+        if kind is str:
+            return "" if len(encode_value(value, 0)) <= MAX_TEXT_BYTES else "too-long"
+        return "failed"  # None: nothing was read; a float: a driver that does not keep to the metric's resolution
+
+    def text(self, value: object) -> str:
+        """`value` as JSON text."""
+        return encode_value(value, self.exp)
+
+    def number(self, value: object) -> object:
+        """`value` in the metric's unit, for the trace."""
+        return round(value / 10**self.exp, self.exp) if self.exp and type(value) is int else value
+
+
+def _or(value: "int | None", default: int) -> int:
+    return default if value is None else value

@@ -1,0 +1,199 @@
+"""TOML configuration parsed once at the edge: every error says file, key and what to write instead.
+
+A value may be overridden from outside (an environment variable, a command-line flag); its errors then name that source.
+"""
+
+import difflib
+import stat
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from firmware.wire.auth import KEY_BYTES
+from firmware.wire.ids import valid_id
+
+T = TypeVar("T")
+_REQUIRED: Any = object()
+_TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+
+
+class ConfigError(Exception):
+    """A configuration that cannot be used; the message begins with `file: key:` or the source of the override."""
+
+
+class Table:
+    """One table of a configuration file; each getter checks one key, and `finish` refuses keys that nobody asked for.
+
+    `overrides` maps "table.key" to (source, text).
+    """
+
+    def __init__(
+        self,
+        file: Path,
+        data: Mapping[str, Any],
+        name: str = "",
+        overrides: Mapping[str, tuple[str, str]] | None = None,
+    ) -> None:
+        self.file = file
+        self.name = name
+        self._data = data
+        self._overrides = overrides or {}
+        self._known: set[str] = set()
+
+    def fail(self, key: str, message: str) -> ConfigError:
+        """The error to raise about `key`."""
+        path = self._path(key)
+        source = self._overrides[path][0] if path in self._overrides else f"{self.file}: {path}"
+        return ConfigError(f"{source}: {message}")
+
+    def text(self, key: str, default: str = _REQUIRED) -> str:
+        """A text that is not empty (unless the default is)."""
+        value = self._get(key, default, str)
+        if not isinstance(value, str):
+            raise self.fail(key, f"must be a text, not {_shown(value)}")
+        if not value and value != default:
+            raise self.fail(key, "must not be empty")
+        return value
+
+    def identity(self, key: str, default: str = _REQUIRED) -> str:
+        """An id of a node, gateway, fleet or site."""
+        value = self.text(key, default)
+        if not valid_id(value):
+            raise self.fail(key, f"{value!r} cannot be an id: use at most 32 of a-z, 0-9 and '-', not '-' first")
+        return value
+
+    def choice(self, key: str, options: Sequence[str], default: str = _REQUIRED) -> str:
+        """One of `options`."""
+        value = self.text(key, default)
+        if value not in options:
+            raise self.fail(key, f"must be one of {', '.join(options)}, not {value!r}")
+        return value
+
+    def integer(self, key: str, low: int, high: int, default: int = _REQUIRED) -> int:
+        """An integer from `low` to `high`."""
+        value = self._get(key, default, int)
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise self.fail(key, f"must be an integer, not {_shown(value)}")
+        if not low <= value <= high and value != default:
+            raise self.fail(key, f"must be from {low} to {high}, not {value}")
+        return value
+
+    def optional_integer(self, key: str, low: int, high: int) -> int | None:
+        """An integer from `low` to `high`, or None when the key is absent."""
+        return self.integer(key, low, high) if self.has(key) else None
+
+    def boolean(self, key: str, default: bool = _REQUIRED) -> bool:
+        """true or false."""
+        value = self._get(key, default, _truth)
+        if not isinstance(value, bool):
+            raise self.fail(key, f"must be true or false, not {_shown(value)}")
+        return value
+
+    def path(self, key: str, default: str = _REQUIRED) -> Path:
+        """A path; a relative one counts from the configuration file's directory, or from here when overridden."""
+        value = Path(self.text(key, default)).expanduser()
+        return value if self._path(key) in self._overrides else self.file.parent / value
+
+    def key_file(self, key: str) -> bytes:
+        """The 256-bit key in the file that `key` names."""
+        path = self.path(key)
+        try:
+            return read_key_file(path)
+        except ValueError as error:
+            raise self.fail(key, str(error)) from None
+
+    def table(self, key: str) -> "Table":
+        """A table in this one; empty when absent."""
+        self._known.add(key)
+        value = self._data.get(key, {})
+        if not isinstance(value, dict):
+            raise self.fail(key, f"must be a table, [{self._path(key)}], not {_shown(value)}")
+        return Table(self.file, value, self._path(key), self._overrides)
+
+    def tables(self, key: str) -> list["Table"]:
+        """An array of tables; empty when absent."""
+        self._known.add(key)
+        value = self._data.get(key, [])
+        if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
+            raise self.fail(key, f"must be an array of tables, [[{self._path(key)}]]")
+        return [Table(self.file, each, f"{self._path(key)}[{index}]") for index, each in enumerate(value)]
+
+    def raw(self, key: str) -> dict[str, Any]:
+        """A table that another module checks."""
+        self._known.add(key)
+        value = self._data.get(key)
+        if not isinstance(value, dict):
+            raise self.fail(key, "is missing" if value is None else f"must be a table, not {_shown(value)}")
+        return value
+
+    def has(self, key: str) -> bool:
+        """Whether the key is given at all."""
+        self._known.add(key)
+        return key in self._data or self._path(key) in self._overrides
+
+    def finish(self) -> None:
+        """Refuse the first key that no getter asked for."""
+        for key in self._data:
+            if key not in self._known:
+                close = difflib.get_close_matches(key, self._known, n=1)
+                hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(sorted(self._known))}"
+                raise self.fail(key, f"unknown key; {hint}")
+
+    def _get(self, key: str, default: T, parse: Callable[[str], Any]) -> Any:
+        self._known.add(key)
+        path = self._path(key)
+        if path in self._overrides:
+            try:
+                return parse(self._overrides[path][1])
+            except (ValueError, KeyError):
+                return self._overrides[path][1]
+        value = self._data.get(key, default)
+        if value is _REQUIRED:
+            raise self.fail(key, "is missing")
+        return value
+
+    def _path(self, key: str) -> str:
+        return f"{self.name}.{key}" if self.name else key
+
+
+def load_toml(file: Path, overrides: Mapping[str, tuple[str, str]] | None = None) -> Table:
+    """The root table of a TOML file; raises `ConfigError` when it cannot be read or is not TOML."""
+    try:
+        data = tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{file}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{file}: is not UTF-8 text") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{file}: is not TOML: {error}") from None
+    return Table(file, data, overrides=overrides)
+
+
+def read_key_file(path: Path) -> bytes:
+    """The key in `path`, 64 hexadecimal digits; raises ValueError, which never shows what the file holds."""
+    try:
+        mode = path.stat().st_mode
+        text = path.read_text(encoding="ascii").strip()
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        text = ""
+    if mode & stat.S_IRWXO:
+        raise ValueError(f"{path} is open to every user of this machine: chmod 600 {path}")
+    try:
+        key = bytes.fromhex(text)
+    except ValueError:
+        key = b""
+    if len(key) != KEY_BYTES:
+        raise ValueError(f"{path} must hold {2 * KEY_BYTES} hexadecimal digits and nothing else")
+    return key
+
+
+def _truth(text: str) -> bool:
+    return _TRUTH[text.lower()]
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

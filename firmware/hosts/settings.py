@@ -1,0 +1,158 @@
+"""The configuration file of a node that runs as a process; `EXAMPLE` is one."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from firmware.hal.recording import RecordingError
+from firmware.hal.signals import Signal, SignalError, signal_from_spec
+from firmware.hosting.config import ConfigError, Table, load_toml
+from firmware.wire.ids import valid_metric
+
+EXAMPLE = """\
+[node]
+id = "sensor-01"
+type = "microclaw"               # or "picoclaw"
+fleet = "clawland"
+key_file = "sensor-01.key"       # 64 hexadecimal digits, from `fleet nodes add`; chmod 600
+data = "sensor-01"               # directory of the flash
+# sync = true                    # have the disk confirm each write
+# heartbeat_ms = 60000
+# backlog_readings = 1000        # kept until acknowledged; beyond that the oldest is lost
+
+[gateway]
+id = "gateway-01"
+host = "127.0.0.1"
+port = 1883
+# bind_address = "127.0.0.2"     # local address to connect from
+
+[discovery]
+interface = "127.0.0.1"          # where to look for other gateways when this one falls silent
+
+[[sensors]]
+metric = "temp"
+unit = "°C"
+exp = 2                          # values, low and high are integers in 0.01 °C
+low = -4000
+high = 8500
+every_ms = 60000
+signal = { kind = "sine", mean = 22.0, amplitude = 3.0, period_ms = 86400000 }
+"""
+
+NODE_TYPES = ("microclaw", "picoclaw", "picclaw")
+_MAX_VALUE = 2**31 - 1
+_MAX_MS = 2**40
+_SIGNAL_DEFAULTS = {"type": "number", "phase_ms": 0, "time": "time", "seed": 0}
+
+
+@dataclass(frozen=True)
+class NodeSettings:
+    """All that a node process is told. `core` is the node core's configuration, `signals` are in its sensors' order.
+
+    `sample_until_ms` is the core time from which on nothing is sampled, for rehearsals.
+    """
+
+    core: dict[str, Any]
+    signals: tuple[Signal, ...]
+    data: Path
+    sync: bool
+    bind_address: str
+    interface: str
+    seed: int | str | None
+    sample_until_ms: int | None
+
+    @property
+    def id(self) -> str:
+        return str(self.core["id"])
+
+
+def load_settings(file: Path) -> NodeSettings:
+    """The settings in a TOML file; raises `ConfigError` with `file: key: message`."""
+    root = load_toml(file)
+    node, gateway, discovery = root.table("node"), root.table("gateway"), root.table("discovery")
+    sensors = root.tables("sensors")
+    root.finish()
+    if not sensors:
+        raise root.fail("sensors", "a node needs at least one [[sensors]] table")
+    core = {**_core_settings(node), "home": _home(gateway), "sensors": [_sensor(table) for table in sensors]}
+    _refuse_repeats(sensors, core["sensors"])
+    settings = NodeSettings(
+        core=core,
+        signals=tuple(_signal(table, sensor) for table, sensor in zip(sensors, core["sensors"], strict=True)),
+        data=node.path("data"),
+        sync=node.boolean("sync", False),
+        bind_address=gateway.text("bind_address", ""),
+        interface=discovery.text("interface", "127.0.0.1"),
+        seed=_seed(node),
+        sample_until_ms=node.optional_integer("sample_until_ms", 0, _MAX_MS),
+    )
+    for table in (node, gateway, discovery, *sensors):
+        table.finish()
+    return settings
+
+
+def _core_settings(node: Table) -> dict[str, Any]:
+    core: dict[str, Any] = {
+        "id": node.identity("id"),
+        "fleet": node.identity("fleet", "clawland"),
+        "type": node.choice("type", NODE_TYPES, "microclaw").replace("picclaw", "picoclaw"),
+        "key": node.key_file("key_file"),
+        "heartbeat_ms": node.integer("heartbeat_ms", 1000, _MAX_MS, 60_000),
+        "backlog_readings": node.integer("backlog_readings", 1, 1_000_000, 1000),
+    }
+    if node.has("version"):
+        core["version"] = node.text("version")
+    for key in ("free_memory_kb", "battery_mv"):
+        if node.has(key):
+            core[key] = node.integer(key, 0, _MAX_VALUE)
+    return core
+
+
+def _home(gateway: Table) -> dict[str, str]:
+    host, port = gateway.text("host", "127.0.0.1"), gateway.integer("port", 1, 65535, 1883)
+    return {"id": gateway.identity("id"), "target": f"[{host}]:{port}" if ":" in host else f"{host}:{port}"}
+
+
+def _sensor(table: Table) -> dict[str, Any]:
+    metric = table.text("metric")
+    if not valid_metric(metric):
+        raise table.fail("metric", f"{metric!r} cannot be a metric: use at most 32 of a-z, 0-9 and '_', a letter first")
+    return {
+        "metric": metric,
+        "unit": table.text("unit", ""),
+        "exp": table.integer("exp", 0, 9, 0),
+        "low": table.optional_integer("low", -_MAX_VALUE, _MAX_VALUE),
+        "high": table.optional_integer("high", -_MAX_VALUE, _MAX_VALUE),
+        "every_ms": table.optional_integer("every_ms", 1, _MAX_MS),
+        "event": table.boolean("event", False),
+    }
+
+
+def _refuse_repeats(tables: list[Table], sensors: list[dict[str, Any]]) -> None:
+    seen: set[str] = set()
+    for table, sensor in zip(tables, sensors, strict=True):
+        if sensor["metric"] in seen:
+            raise table.fail("metric", f"{sensor['metric']!r} is measured twice")
+        seen.add(sensor["metric"])
+
+
+def _signal(table: Table, sensor: dict[str, Any]) -> Signal:
+    spec = {**_SIGNAL_DEFAULTS, "exp": sensor["exp"], **table.raw("signal")}
+    if isinstance(spec.get("path"), str):
+        spec["path"] = str(table.file.parent / spec["path"])
+    try:
+        signal = signal_from_spec(spec)
+    except (SignalError, RecordingError) as error:
+        raise table.fail("signal", str(error)) from None
+    if sensor["every_ms"] is None and next(signal.instants(), None) is None:
+        raise table.fail("every_ms", "is missing: this signal does not say by itself when to read it")
+    return signal
+
+
+def _seed(node: Table) -> int | str | None:
+    if not node.has("seed"):
+        return None
+    try:
+        return node.text("seed")
+    except ConfigError:
+        return node.integer("seed", -(2**63), 2**63 - 1)
