@@ -1,0 +1,169 @@
+"""What the gateway has on disk for the cloud: readings and reports, kept until acknowledged.
+
+Readings travel in batches: those of the window that just closed at once (live), older ones (the backlog) in their own
+order, one batch in flight. Reports (node states, offline decisions, answers to commands) travel alone and before
+readings.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterable
+from itertools import islice
+from typing import Any, NamedTuple
+
+import orjson
+
+from fleet.wire.uplink import MAX_BATCH_BYTES, MAX_BATCH_READINGS, Message
+
+READING, REPORT = "reading", "report"
+_ROOM_BYTES = MAX_BATCH_BYTES - 64 * 1024  # for ids and statistics
+
+
+Sample = tuple[str, str, Any, int | None]
+"""(sensor, metric, value, UTC in ms) of a reading."""
+
+
+class Item(NamedTuple):
+    """One row of the outbox; a reading made in this run also carries its sample, so that nobody parses it again."""
+
+    id: int
+    kind: str
+    body: bytes
+    sample: Sample | None = None
+
+
+class Batch:
+    """Readings sent as one message and not yet acknowledged."""
+
+    __slots__ = ("first", "id", "items", "live", "sent_ms")
+
+    def __init__(self, batch_id: str, items: list[Item], live: bool) -> None:
+        self.id = batch_id
+        self.items = items
+        self.live = live
+        self.first = items[0].id
+        self.sent_ms = 0
+
+
+def reading_identity(body: bytes) -> tuple[str, int, int]:
+    """(node, boot, seq) of a stored reading."""
+    reading = orjson.loads(body)
+    return reading["sensor"], reading["boot"], reading["seq"]
+
+
+class Outbox:
+    """The rows that are durable, by what is to be done with them next."""
+
+    def __init__(self, restored: Iterable[tuple[int, str, bytes]]) -> None:
+        self.waiting: OrderedDict[int, Item] = OrderedDict()  # readings in no batch
+        self.flying: dict[str, Batch] = {}
+        self.reports: OrderedDict[int, Item] = OrderedDict()
+        self.report_sent_ms: dict[int, int] = {}
+        self._report_ids: dict[str, int] = {}  # by the name under which the cloud acknowledges
+        self.next_id = 1
+        for row in restored:
+            self.add(Item(*row))
+            self.next_id = max(self.next_id, row[0] + 1)
+
+    def __len__(self) -> int:
+        """Readings kept."""
+        return len(self.waiting) + sum(len(batch.items) for batch in self.flying.values())
+
+    def add(self, item: Item) -> None:
+        """`item` is durable now."""
+        if item.kind == REPORT:
+            self.reports[item.id] = item
+            self._report_ids[_report_name(item)] = item.id
+        else:
+            self.waiting[item.id] = item
+
+    def batch(self, batch_id: str, below: int | None, at_least: int, most: int, live: bool) -> Batch | None:
+        """A new batch in flight of the oldest waiting readings with ids from `at_least` to below `below`."""
+        chosen: list[Item] = []
+        size = 0
+        most = min(most, MAX_BATCH_READINGS)
+        for item in self.waiting.values():
+            if item.id < at_least:
+                continue
+            size += len(item.body) + 1
+            if (below is not None and item.id >= below) or len(chosen) == most or size > _ROOM_BYTES:
+                break
+            chosen.append(item)
+        if not chosen:
+            return None
+        for item in chosen:
+            del self.waiting[item.id]
+        batch = self.flying[batch_id] = Batch(batch_id, chosen, live)
+        return batch
+
+    def backlog(self, below: int) -> int:
+        """How many waiting readings have ids below `below`."""
+        if not self.waiting or next(iter(self.waiting)) >= below:
+            return 0
+        return sum(1 for item_id in self.waiting if item_id < below)
+
+    def acknowledged(self, batch_id: str) -> Batch | None:
+        """The batch, which is now the cloud's to keep; None for an unknown or repeated acknowledgement."""
+        return self.flying.pop(batch_id, None)
+
+    def report_id(self, name: str) -> int | None:
+        """The report that the cloud calls `name`, or None."""
+        return self._report_ids.get(name)
+
+    def drop_report(self, item_id: int) -> None:
+        """Keep that report no longer."""
+        self.report_sent_ms.pop(item_id, None)
+        del self._report_ids[_report_name(self.reports.pop(item_id))]
+
+    def ground(self) -> None:
+        """The uplink is gone: whatever was in flight waits again, in its own order."""
+        flown = [item for batch in self.flying.values() for item in batch.items]
+        if flown:
+            items = sorted([*flown, *self.waiting.values()])
+            self.waiting = OrderedDict((item.id, item) for item in items)
+        self.flying.clear()
+        self.report_sent_ms.clear()
+
+    def oldest(self, count: int) -> list[Item]:
+        """The oldest `count` waiting readings."""
+        return list(islice(self.waiting.values(), max(0, count)))
+
+    def drop(self, item: Item) -> None:
+        """Keep `item` no longer, wherever it is by now."""
+        self.waiting.pop(item.id, None)
+        for batch in self.flying.values():
+            if item in batch.items:
+                batch.items.remove(item)
+
+
+def _report_name(item: Item) -> str:
+    return str(orjson.loads(item.body)["message"]["item"])
+
+
+def statistics(items: Iterable[Item]) -> list[Message]:
+    """Per sensor and metric: count, min, mean, max and the time covered; only numbers are averaged."""
+    groups: dict[tuple[str, str], list[tuple[Any, int | None]]] = {}
+    for item in items:
+        sensor, metric, value, utc_ms = item.sample or _sample(item.body)
+        if type(value) in (int, float):
+            groups.setdefault((sensor, metric), []).append((value, utc_ms))
+    return [_statistic(sensor, metric, group) for (sensor, metric), group in groups.items()]
+
+
+def _sample(body: bytes) -> Sample:
+    reading = orjson.loads(body)
+    return reading["sensor"], reading["metric"], reading["value"], reading.get("utc_ms")
+
+
+def _statistic(sensor: str, metric: str, readings: list[tuple[Any, int | None]]) -> Message:
+    values = [value for value, _ in readings]
+    times = [utc_ms for _, utc_ms in readings if utc_ms is not None]
+    return {
+        "sensor": sensor,
+        "metric": metric,
+        "count": len(values),
+        "min": min(values),
+        "mean": round(sum(values) / len(values), 6),
+        "max": max(values),
+        "from_utc_ms": min(times, default=None),
+        "to_utc_ms": max(times, default=None),
+    }
