@@ -1,0 +1,191 @@
+"""`fleet`: the fleet manager, its Event Hub, and tokens for its API."""
+
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+EXIT_USAGE = 2
+
+app = typer.Typer(
+    name="fleet",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="""The cloud tier of a Clawland fleet: registry, readings, rules, alerts, commands.
+
+    \b
+    A first server, with its own Event Hub:
+        fleet serve --data ./fleet-data --inventory fleet.json
+        fleet token --data ./fleet-data --role operator --for alice
+        curl -H "Authorization: Bearer TOKEN" http://127.0.0.1:8080/api/v1/fleet/nodes
+
+    Every flag can also be set as CLAWLAND_NAME in the environment or in a TOML file (--config); flags come first, then
+    the environment, then the file. Secrets are given as files, never on the command line.
+
+    Exit codes: 0 stopped as asked, 1 failed while running, 2 bad usage or configuration, 3 something is missing or
+    taken (a port, a data directory).
+    """,
+)
+
+
+def _load_config(context: typer.Context, path: Path | None) -> Path | None:
+    """Makes the table of the TOML file named after the command its defaults, below flags and environment."""
+    if path is not None and not context.resilient_parsing:
+        from fleet.host.settings import SettingsError, read_toml
+
+        known = {parameter.name for parameter in context.command.params if parameter.name} - {"config", "help"}
+        try:
+            context.default_map = read_toml(path, str(context.info_name), known)
+        except SettingsError as error:
+            _leave(EXIT_USAGE, str(error))
+    return path
+
+
+def _env(name: str) -> str:
+    return f"CLAWLAND_{name}"
+
+
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        envvar=_env("CONFIG"),
+        callback=_load_config,
+        is_eager=True,
+        help="TOML file, one table a command.",
+    ),
+]
+Data = Annotated[Path, typer.Option("--data", envvar=_env("DATA"), help="Directory of everything the server keeps.")]
+SimClock = Annotated[
+    bool,
+    typer.Option("--sim-clock", help="Take the clock from a simulator, over stdin and stdout."),
+]
+LogLevel = Annotated[
+    str, typer.Option("--log-level", envvar=_env("LOG_LEVEL"), help="debug, info, warning or error; logs go to stderr.")
+]
+
+
+@app.command()
+def serve(
+    config: Config = None,
+    data: Data = Path("fleet-data"),
+    host: Annotated[str, typer.Option(envvar=_env("HOST"), help="Address of the HTTP API.")] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(envvar=_env("PORT"), min=0, max=65535, help="Port of the HTTP API; 0 takes a free one.")
+    ] = 8080,
+    hub: Annotated[
+        str | None, typer.Option(envvar=_env("HUB"), help="Event Hub as HOST:PORT; without it the server runs its own.")
+    ] = None,
+    hub_password_file: Annotated[
+        Path | None, typer.Option(envvar=_env("HUB_PASSWORD_FILE"), help="File with the manager's password on --hub.")
+    ] = None,
+    hub_port: Annotated[
+        int, typer.Option(envvar=_env("HUB_PORT"), min=0, max=65535, help="Port of the server's own hub, on loopback.")
+    ] = 1883,
+    inventory: Annotated[
+        Path | None, typer.Option(envvar=_env("INVENTORY"), help="JSON file of gateways, nodes, keys and rules.")
+    ] = None,
+    notify_file: Annotated[
+        Path | None,
+        typer.Option(envvar=_env("NOTIFY_FILE"), help="File of apprise URLs, one a line; without it, the log."),
+    ] = None,
+    trace: Annotated[
+        Path | None,
+        typer.Option(envvar=_env("TRACE"), help="Append events to this file, one JSON line each."),
+    ] = None,
+    sim_clock: SimClock = False,
+    log_level: LogLevel = "warning",
+) -> None:
+    """Run the fleet manager: the HTTP API, the rules, and the connection to the Event Hub.
+
+    \b
+    Everything that it owns is in --data: the database, the key that signs tokens. One server works in a directory
+    at a time. SIGTERM ends it within seconds and loses nothing.
+    """
+    _log_to_stderr(log_level)
+    from firmware.hosting.lifecycle import run_process
+    from fleet.host.settings import ServeSettings, SettingsError
+
+    try:
+        settings = ServeSettings(
+            data, host, port, hub, hub_password_file, hub_port, inventory, notify_file, trace, sim_clock
+        )
+        from fleet.host.server import serve as run
+
+        run_process(run(settings))
+    except SettingsError as error:
+        _leave(EXIT_USAGE, str(error))
+
+
+@app.command()
+def hub(
+    credentials: Annotated[
+        Path,
+        typer.Option(
+            envvar=_env("CREDENTIALS"),
+            help='JSON: {"manager": {"id": "fleet", "password": "…"}, "gateways": {"gateway-01": "…"}}.',
+        ),
+    ],
+    config: Config = None,
+    host: Annotated[str, typer.Option(envvar=_env("HUB_HOST"), help="Address of the broker.")] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(envvar=_env("HUB_PORT"), min=0, max=65535, help="Port of the broker; 0 takes a free one.")
+    ] = 1883,
+    trace: Annotated[Path | None, typer.Option(help="Write refused messages to this file, one JSON line each.")] = None,
+    sim_clock: SimClock = False,
+    log_level: LogLevel = "warning",
+) -> None:
+    """Run the Event Hub alone: an MQTT 3.1.1 broker where a gateway publishes and reads only under its own id."""
+    _log_to_stderr(log_level)
+    from firmware.hosting.lifecycle import run_process
+    from fleet.host.hub_server import HubSettings, serve_hub
+    from fleet.host.settings import SettingsError
+
+    try:
+        run_process(serve_hub(HubSettings(credentials, host, port, sim_clock, trace)))
+    except SettingsError as error:
+        _leave(EXIT_USAGE, str(error))
+
+
+@app.command()
+def token(
+    name: Annotated[str, typer.Option("--for", help="Whom the token is for; it appears with what they do.")],
+    data: Data = Path("fleet-data"),
+    role: Annotated[str, typer.Option(help="viewer reads, operator also commands, admin also manages.")] = "viewer",
+    ttl: Annotated[str, typer.Option(help="How long it is valid, as in 90s, 15m, 24h, 30d.")] = "24h",
+) -> None:
+    """Print a token for the API of the server that works in --data (running or not)."""
+    from fleet.host.tokens import TokenError, issue, load_key, parse_ttl
+
+    try:
+        lifetime_s = parse_ttl(ttl)
+        print(issue(load_key(data), name, role, lifetime_s))
+    except TokenError as error:
+        _leave(EXIT_USAGE, str(error))
+
+
+def _log_to_stderr(level: str) -> None:
+    number: Any = logging.getLevelNamesMapping().get(level.upper())
+    if number is None:
+        _leave(EXIT_USAGE, f"--log-level: {level!r} is not one of debug, info, warning, error")
+    logging.basicConfig(
+        level=number, stream=sys.stderr, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s", force=True
+    )
+
+
+def _leave(code: int, message: str) -> NoReturn:
+    print(f"error: {message}", file=sys.stderr, flush=True)
+    raise SystemExit(code)
+
+
+def main() -> None:
+    """The console command."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

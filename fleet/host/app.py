@@ -1,0 +1,74 @@
+"""The ASGI application: routes put together, with what every request passes and every error becomes."""
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from starlette.responses import Response
+from starlette.types import ASGIApp
+
+from fleet.host import command_routes, fleet_routes, problems
+from fleet.host.access import Doorkeeper
+from fleet.host.answers import PROBLEM_SCHEMA, answer
+from fleet.host.gate import Gate
+from fleet.host.metrics import CONTENT_TYPE, Metrics
+from fleet.host.problems import Problem
+from fleet.host.stage import Stage
+
+VERSION = "1"
+_ABOUT = (
+    "Registry, readings, alerts and commands of a Clawland fleet. Every `/api` route needs a token of `fleet token`."
+)
+
+
+def make_app(stage: Stage) -> ASGIApp:
+    """The whole HTTP side of one fleet manager."""
+    app = FastAPI(title="Clawland Fleet Manager", version=VERSION, description=_ABOUT, redoc_url=None)
+    doors, metrics = Doorkeeper(stage), Metrics(stage)
+    app.include_router(command_routes.router(stage, doors))
+    app.include_router(fleet_routes.router(stage, doors))
+    _add_health(app, stage, metrics)
+    problems.install(app)
+    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
+    return Gate(app, metrics.observe)
+
+
+def _add_health(app: FastAPI, stage: Stage, metrics: Metrics) -> None:
+    @app.get("/healthz", tags=["health"], summary="The process runs")
+    async def healthz() -> Response:
+        return answer({"status": "ok"})
+
+    @app.get("/readyz", tags=["health"], summary="Requests and batches are taken: the database and the hub work")
+    async def readyz() -> Response:
+        checks = {
+            "database": stage.runtime.writer.failing or "ok",
+            "hub": "ok" if stage.runtime.hub.up else "not connected",
+        }
+        broken = [f"{name}: {state}" for name, state in checks.items() if state != "ok"]
+        if broken:
+            raise Problem(503, "unavailable", "; ".join(broken), headers={"Retry-After": "2"}, checks=checks)
+        return answer({"status": "ok", "checks": checks})
+
+    @app.get("/metrics", tags=["health"], summary="Prometheus metrics")
+    async def scrape() -> Response:
+        return Response(metrics.render(), media_type=CONTENT_TYPE)
+
+
+def _openapi(app: FastAPI) -> dict[str, Any]:
+    if app.openapi_schema is None:
+        schema = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+        components = schema.setdefault("components", {}).setdefault("schemas", {})
+        components["Problem"] = PROBLEM_SCHEMA
+        for path in schema["paths"].values():  # ours answer 400 where the framework would say 422
+            for operation in path.values():
+                _own_validation(operation["responses"])
+        app.openapi_schema = schema
+    return app.openapi_schema
+
+
+def _own_validation(responses: dict[str, Any]) -> None:
+    generated = responses.get("422", {}).get("content", {}).get("application/json", {}).get("schema", {})
+    if generated.get("$ref", "").endswith("/HTTPValidationError"):
+        content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+        responses.setdefault("400", {"description": "bad parameter", "content": content})
+        del responses["422"]

@@ -1,0 +1,145 @@
+"""What the fleet is and what it has measured: nodes, gateways, alerts, readings."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Depends, Path, Query
+from starlette.responses import Response
+
+from fleet.host import readings
+from fleet.host.access import Doorkeeper
+from fleet.host.answers import answer, problem_docs
+from fleet.host.problems import Problem, unavailable
+from fleet.host.readings import MAX_PAGE, BadCursor
+from fleet.host.stage import Stage
+from fleet.host.storage import StorageError
+from fleet.host.views import alert_json, gateway_json, node_detail_json, node_json, node_type_of
+
+MAX_NODES_PAGE = 100
+DEFAULT_PAGE = 1_000
+LAST_DAY_MS = 253_402_300_799_000  # year 9999, the last that ISO 8601 writes with four digits
+
+NodeType = Literal["microclaw", "picoclaw", "picclaw", "nanoclaw", "moltclaw"]
+Status = Literal["online", "offline", "down", "unknown"]
+Cursor = Annotated[str | None, Query(max_length=80, description="`next_cursor` of the page before")]
+Limit = Annotated[int, Query(ge=1, le=MAX_PAGE, description="readings on a page")]
+_DENIED = {"_401": "no valid token", "_503": "the database is not available; Retry-After says when to come back"}
+
+
+def router(stage: Stage, doors: Doorkeeper) -> APIRouter:
+    """The routes that only read."""
+    routes = APIRouter(prefix="/api/v1/fleet", tags=["fleet"], dependencies=[Depends(doors.needs("viewer"))])
+    _add_members(routes, stage)
+    _add_readings(routes, stage)
+    return routes
+
+
+def _add_members(routes: APIRouter, stage: Stage) -> None:
+    @routes.get("/nodes", summary="Nodes, by id", responses=problem_docs(_400="bad filter", **_DENIED))
+    async def nodes(
+        node_type: Annotated[NodeType | None, Query(description="only of this type")] = None,
+        status: Annotated[Status | None, Query(description="only in this state")] = None,
+        location: Annotated[str | None, Query(max_length=64, description="only of this site")] = None,
+        page: Annotated[int, Query(ge=1, le=1_000_000)] = 1,
+        limit: Annotated[int, Query(ge=1, le=MAX_NODES_PAGE)] = 20,
+    ) -> Response:
+        wanted = {"node_type": node_type and node_type_of(node_type), "status": status}
+        found = [node_json(view) for view in stage.runtime.core.node_views()]
+        found = [node for node in found if all(value in (None, node[name]) for name, value in wanted.items())]
+        found = [node for node in found if location in (None, node["metadata"]["site"])]
+        found.sort(key=lambda node: str(node["node_id"]))
+        some = found[(page - 1) * limit : page * limit]
+        return answer({"nodes": some, "pagination": {"page": page, "limit": limit, "total": len(found)}})
+
+    @routes.get("/nodes/{node_id}", summary="One node", responses=problem_docs(_404="there is no such node", **_DENIED))
+    async def node(node_id: Annotated[str, Path(max_length=32)]) -> Response:
+        return answer(node_detail_json(_node_view(stage, node_id)))
+
+    @routes.get("/gateways", summary="Gateways, by id", responses=problem_docs(**_DENIED))
+    async def gateways() -> Response:
+        found = [gateway_json(view) for view in stage.runtime.core.gateway_views()]
+        return answer({"gateways": sorted(found, key=lambda gateway: str(gateway["gateway_id"]))})
+
+    @routes.get("/alerts", summary="Alert episodes, latest first", responses=problem_docs(**_DENIED))
+    async def alerts(
+        state: Annotated[Literal["open", "cleared", "all"], Query(description="which episodes")] = "all",
+        node_id: Annotated[str | None, Query(max_length=32, description="only of this node")] = None,
+        cursor: Cursor = None,
+        limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    ) -> Response:
+        found = [alert_json(view) for view in stage.runtime.core.alert_views()]
+        found = [each for each in found if state in ("all", each["state"]) and node_id in (None, each["node_id"])]
+        found.sort(key=lambda alert: (alert["raised_utc"] or "", str(alert["alert_id"])), reverse=True)
+        return answer(_alert_page(found, cursor, limit))
+
+
+def _add_readings(routes: APIRouter, stage: Stage) -> None:
+    @routes.get(
+        "/nodes/{node_id}/readings",
+        summary="Readings of one node by the time they were read",
+        responses=problem_docs(_400="bad filter or cursor", _404="there is no such node", **_DENIED),
+    )
+    async def of_node(
+        node_id: Annotated[str, Path(max_length=32)],
+        metric: Annotated[str | None, Query(max_length=32)] = None,
+        since: Annotated[datetime | None, Query(alias="from", description="ISO 8601; the first moment")] = None,
+        until: Annotated[datetime | None, Query(alias="to", description="ISO 8601; the moment after the last")] = None,
+        cursor: Cursor = None,
+        limit: Limit = DEFAULT_PAGE,
+    ) -> Response:
+        _node_view(stage, node_id)
+        page = await _read(
+            stage, readings.node_readings, node_id, metric, _utc_ms(since), _utc_ms(until), cursor, limit
+        )
+        return answer({"readings": page.readings, "next_cursor": page.next_cursor})
+
+    @routes.get(
+        "/readings",
+        summary="Readings of all nodes in the order of storage; each exactly once, while more arrive",
+        responses=problem_docs(_400="bad cursor", **_DENIED),
+    )
+    async def of_all(cursor: Cursor = None, limit: Limit = DEFAULT_PAGE) -> Response:
+        page = await _read(stage, readings.all_readings, cursor, limit)
+        conflicts = await _read(stage, readings.count_conflicts)
+        return answer({"readings": page.readings, "next_cursor": page.next_cursor, "conflicts": conflicts})
+
+
+async def _read(stage: Stage, query: Any, *args: Any) -> Any:
+    try:
+        return await stage.runtime.read(query, *args)
+    except BadCursor as error:
+        raise Problem(400, "invalid", f"query.cursor: {error}") from None
+    except StorageError as error:
+        raise unavailable(str(error)) from None
+
+
+def _node_view(stage: Stage, node_id: str) -> dict[str, Any]:
+    try:
+        view = stage.runtime.core.node_view(node_id)
+    except KeyError:
+        view = None
+    if view is None:
+        raise Problem(404, "not_found", f"there is no node {node_id!r}")
+    return view
+
+
+def _alert_page(found: list[dict[str, Any]], cursor: str | None, limit: int) -> dict[str, Any]:
+    """The page after the alert that `cursor` names; a list that has grown at its head does not shift it."""
+    start = 0
+    if cursor is not None:
+        places = [number for number, alert in enumerate(found) if alert["alert_id"] == cursor]
+        if not places:
+            raise Problem(400, "invalid", "query.cursor: no alert of this list; start again without it")
+        start = places[0] + 1
+    some = found[start : start + limit]
+    more = start + limit < len(found)
+    return {"alerts": some, "next_cursor": some[-1]["alert_id"] if more else None}
+
+
+def _utc_ms(at: datetime | None) -> int | None:
+    """A time without an offset is UTC."""
+    if at is None:
+        return None
+    if at.tzinfo is None:
+        at = at.replace(tzinfo=UTC)
+    return min(round(at.timestamp() * 1000), LAST_DAY_MS)

@@ -1,0 +1,119 @@
+"""The inventory file: the gateways, nodes and rules that a fleet begins with, as JSON.
+
+Names of files, paths of keys and what is wrong with them come back as one line: `FILE: nodes.3.key: message`.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from firmware.wire.ids import valid_id
+from fleet.host.settings import SettingsError
+
+MAX_BYTES = 64 * 1024 * 1024
+NODE_TYPES = ("microclaw", "picoclaw", "picclaw", "nanoclaw", "moltclaw")
+
+Item = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """What the file says, each item with its required keys checked; the core checks what they mean."""
+
+    path: Path
+    fleet: str
+    gateways: list[Item]
+    nodes: list[Item]
+    rules: list[Item]
+
+
+def load(path: Path) -> Inventory:
+    """The inventory in `path`. Raises SettingsError."""
+    found = _object(path, "", _parse(path))
+    fleet = found.get("fleet", "clawland")
+    _expect(path, "fleet", valid_id(fleet), "expected an id of a-z, 0-9 and '-'")
+    known = {"fleet", "gateways", "nodes", "rules"}
+    for key in found:
+        _expect(path, key, key in known, f"unknown key; known are {', '.join(sorted(known))}")
+    inventory = Inventory(path, fleet, *(_items(path, found, name) for name in ("gateways", "nodes", "rules")))
+    _check(inventory)
+    return inventory
+
+
+def apply(inventory: Inventory, core: Any, now_ms: int) -> None:
+    """Hands everything to the core, gateways first. Raises SettingsError with the item that the core refuses."""
+    for name, items, add in (
+        ("gateways", inventory.gateways, core.add_gateway),
+        ("nodes", inventory.nodes, core.add_node),
+    ):
+        for number, item in enumerate(items):
+            _try(inventory.path, f"{name}.{number}", add, item, now_ms)
+    _try(inventory.path, "rules", core.set_rules, inventory.rules, now_ms)
+
+
+def _try(path: Path, place: str, add: Callable[[Any, int], object], what: object, now_ms: int) -> None:
+    try:
+        add(what, now_ms)
+    except ValueError as error:
+        raise SettingsError(f"{path}: {place}: {error}") from None
+
+
+def _parse(path: Path) -> object:
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise SettingsError(f"{path}: larger than {MAX_BYTES} bytes")
+        return json.loads(path.read_bytes())
+    except OSError as error:
+        raise SettingsError(f"{path}: {error.strerror}") from None
+    except json.JSONDecodeError as error:
+        raise SettingsError(f"{path}:{error.lineno}:{error.colno}: not JSON: {error.msg}") from None
+    except (UnicodeDecodeError, RecursionError):
+        raise SettingsError(f"{path}: not JSON in UTF-8") from None
+
+
+def _items(path: Path, found: Item, name: str) -> list[Item]:
+    items = found.get(name, [])
+    _expect(path, name, isinstance(items, list), "expected a list")
+    return [_object(path, f"{name}.{number}", item) for number, item in enumerate(items)]
+
+
+def _object(path: Path, place: str, value: object) -> Item:
+    if not isinstance(value, dict):
+        raise SettingsError(f"{path}: {place + ': ' if place else ''}expected an object")
+    return value
+
+
+def _check(inventory: Inventory) -> None:
+    seen: dict[str, str] = {}
+    gateways = {gateway.get("id") for gateway in inventory.gateways}
+    for name, items in (("gateways", inventory.gateways), ("nodes", inventory.nodes)):
+        for number, item in enumerate(items):
+            _check_member(inventory.path, f"{name}.{number}", item, seen)
+    for number, node in enumerate(inventory.nodes):
+        place = f"nodes.{number}"
+        _expect(
+            inventory.path, f"{place}.type", node.get("type") in NODE_TYPES, f"expected one of {', '.join(NODE_TYPES)}"
+        )
+        gateway = node.get("gateway")
+        _expect(inventory.path, f"{place}.gateway", gateway in gateways, f"{gateway!r} is not among the gateways")
+
+
+def _check_member(path: Path, place: str, item: Item, seen: dict[str, str]) -> None:
+    name = item.get("id")
+    if not valid_id(name):
+        raise SettingsError(f"{path}: {place}.id: {name!r} is not an id: 1 to 32 of a-z, 0-9 and '-', not '-' first")
+    earlier = seen.setdefault(str(name), place)
+    _expect(path, f"{place}.id", earlier == place, f"{name!r} is taken by {earlier}")
+    _expect(path, f"{place}.key", _is_key(item.get("key")), "expected a key of 64 hexadecimal digits")
+
+
+def _is_key(value: object) -> bool:
+    """Says nothing of the value in any message: it is a secret."""
+    return isinstance(value, str) and len(value) == 64 and all(digit in "0123456789abcdef" for digit in value.lower())
+
+
+def _expect(path: Path, place: str, holds: bool, message: str) -> None:
+    if not holds:
+        raise SettingsError(f"{path}: {place}: {message}")

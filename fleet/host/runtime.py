@@ -1,0 +1,164 @@
+"""The fleet manager at work: its core, and everything that the core asks for performed for real."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, TypeVar
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from firmware.hosting.clock import Clock
+from firmware.hosting.mqtt import Login, MqttPort
+from firmware.hosting.pump import Pump
+from firmware.hosting.trace import Tracer
+from firmware.wire.outputs import Connect, Disconnect, Notify, Send, Store
+from fleet.core.manager import FleetCore
+from fleet.core.rows import ReadingRow
+from fleet.host.notify import Notifier
+from fleet.host.storage import Storage, StorageError, one_line
+from fleet.host.writer import Job, Writer
+
+LOG = logging.getLogger(__name__)
+HUB_PORT = "hub"
+SUBSCRIPTIONS = tuple(
+    f"clawland/+/{verb}" for verb in ("batch", "batch/gz", "heartbeat", "status", "ack", "config/ack")
+)
+READERS = 2
+CLOSE_S = 8.0
+
+T = TypeVar("T")
+
+
+class EventTap:
+    """A tracer that also counts events by kind and tells whoever listens, in the order in which they happen."""
+
+    def __init__(self, tracer: Tracer) -> None:
+        self._tracer = tracer
+        self.counts: dict[str, int] = {}
+        self.listeners: list[Callable[[str, Mapping[str, Any]], None]] = []
+
+    def write(self, kind: str, fields: Mapping[str, Any], now_ms: int) -> None:
+        self._tracer.write(kind, fields, now_ms)
+        self.counts[kind] = self.counts.get(kind, 0) + 1
+        for listener in self.listeners:
+            listener(kind, fields)
+
+
+class Runtime:
+    """Pumps one core between the hub, the database and the notification services. Made on the running loop."""
+
+    def __init__(
+        self,
+        core: FleetCore,
+        clock: Clock,
+        storage: Storage,
+        login: Login,
+        hub: str,
+        tracer: Tracer,
+        urls: Sequence[str],
+    ) -> None:
+        self.core, self.clock, self.storage = core, clock, storage
+        self.events = EventTap(tracer)
+        self.counts = {"readings_stored": 0, "transactions": 0, "transactions_failed": 0, "reading_conflicts": 0}
+        self._loop = asyncio.get_running_loop()
+        self.writer = Writer(storage, self._tell)
+        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="storage-reader")
+        self._notifier = Notifier(urls, self._notified)
+        self.pump = Pump(core, clock, self._handlers(), self.events)
+        self.hub = MqttPort(HUB_PORT, login, SUBSCRIPTIONS, self.pump, target=hub)
+
+    def start(self) -> None:
+        """Lets the core begin. UTC comes first, since it stamps whatever follows."""
+        self.writer.start()
+        self.pump.feed(self.core.learn_utc, self.clock.utc_ms())
+        self.pump.start()
+
+    async def close(self) -> bool:
+        """Finishes what is begun: no more input, queued writes written. False when the database is too slow."""
+        await self.pump.close()
+        await self.hub.close()
+        await self._notifier.close()
+        written = await self._loop.run_in_executor(None, self.writer.close, CLOSE_S)
+        self._readers.shutdown(wait=False, cancel_futures=True)
+        if written:
+            self.storage.close()
+        return written
+
+    # what the API asks
+
+    def do(self, method: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+        """Calls an input of the core that may refuse; unlike `Pump.feed` it lets the core's own errors through."""
+        result = method(*args, now_ms=self.clock.now_ms(), **kwargs)
+        self.pump.start()
+        return result
+
+    async def read(self, query: Callable[..., T], *args: Any) -> T:
+        """Runs `query(connection, *args)` on a reader's thread, in one snapshot. Raises StorageError."""
+        return await self._loop.run_in_executor(self._readers, self._read, query, args)
+
+    def _read(self, query: Callable[..., T], args: tuple[Any, ...]) -> T:
+        try:
+            with self.storage.engine.connect() as connection:
+                return query(connection.execution_options(reads_only=True), *args)
+        except SQLAlchemyError as error:
+            raise StorageError(one_line(error)) from error
+
+    async def committed(self) -> None:
+        """Waits until everything that was asked to be stored so far is on disk. Raises StorageError."""
+        done: asyncio.Future[str | None] = self._loop.create_future()
+        self.writer.submit([], lambda _conflicts, reason: _answer(done, reason))
+        reason = await done
+        if reason is not None:
+            raise StorageError(reason)
+
+    # what the core asks
+
+    def _handlers(self) -> dict[type, Callable[[Any], None]]:
+        return {
+            Send: lambda output: self._send(output.topic, output.payload),
+            Store: self._store,
+            Connect: lambda output: self.hub.connect(output.target),
+            Disconnect: lambda output: self.hub.disconnect(),
+            Notify: lambda output: self._notifier.deliver(output.message_id, output.subject, output.body),
+        }
+
+    def _send(self, topic: str, payload: bytes) -> None:
+        self.hub.send(topic, payload)
+
+    def _store(self, output: Any) -> None:
+        """Stores queue up while later outputs go on: the core itself holds back what depends on one."""
+        done = None if output.token is None else partial(self._stored, output.token, output.writes)
+        self.writer.submit(output.writes, done)
+
+    def _stored(self, token: int, writes: Sequence[Any], conflicts: list[ReadingRow], reason: str | None) -> None:
+        if reason is not None:
+            self.counts["transactions_failed"] += 1
+            self.pump.feed(self.core.store_failed, token, reason)
+            return
+        self.counts["transactions"] += 1
+        self.counts["readings_stored"] += sum(len(write[1]) for write in writes if write[0] == "readings")
+        self.counts["reading_conflicts"] += len(conflicts)
+        self.pump.feed(self.core.stored, token, conflicts=conflicts)
+
+    def _tell(self, jobs: list[Job]) -> None:
+        """From the writer's thread: its finished jobs, to the loop."""
+        try:
+            self._loop.call_soon_threadsafe(_finish, jobs)
+        except RuntimeError:
+            LOG.debug("the loop closed before %d stores were answered", len(jobs))
+
+    def _notified(self, message_id: str, ok: bool) -> None:
+        self.pump.feed(self.core.notified, message_id, ok)
+
+
+def _answer(waiting: "asyncio.Future[str | None]", reason: str | None) -> None:
+    if not waiting.done():
+        waiting.set_result(reason)
+
+
+def _finish(jobs: list[Job]) -> None:
+    for job in jobs:
+        if job.done is not None:
+            job.done(*job.result)

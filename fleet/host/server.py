@@ -1,0 +1,218 @@
+"""`fleet serve`: one asyncio loop with the core's pump, the hub connection and the HTTP server.
+
+Everything that can be refused (lock, ports, files, inventory) is found out before the server says that it is ready.
+"""
+
+import asyncio
+import contextlib
+import errno
+import logging
+import random
+import secrets
+import socket
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from firmware.hosting.clock import Clock
+from firmware.hosting.lifecycle import CannotRun, stop_on_signals, until
+from firmware.hosting.mqtt import Login, split_target
+from firmware.hosting.simclock import start_clock
+from firmware.hosting.trace import Tracer, open_trace
+from fleet.core.config import FleetConfig
+from fleet.core.manager import FleetCore
+from fleet.host import inventory as inventories
+from fleet.host import notify
+from fleet.host.app import make_app
+from fleet.host.dispatch import CommandDesk
+from fleet.host.inventory import Inventory
+from fleet.host.local_hub import MANAGER, LocalHub
+from fleet.host.lock import DirectoryLock
+from fleet.host.runtime import Runtime
+from fleet.host.settings import ServeSettings, SettingsError, read_lines, read_secret
+from fleet.host.stage import Stage
+from fleet.host.storage import Storage, StorageError, sqlite_url
+from fleet.host.tokens import TokenError, load_key
+
+LOG = logging.getLogger("clawland.fleet")
+DATABASE_FILE = "fleet.sqlite"
+BACKLOG = 1024
+# After a signal: requests under way get this long, then the database gets its own time-out.
+REQUESTS_S = 3.0
+UTC_AGAIN_S = 60.0
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What was checked and read before the server said that it is ready."""
+
+    settings: ServeSettings
+    inventory: Inventory | None
+    login: Login
+    urls: list[str]
+    listening: socket.socket
+    stage: Stage
+    http: "_HttpServer"
+
+
+async def serve(settings: ServeSettings) -> None:
+    """Serves until SIGTERM, SIGINT or, under a simulator's clock, the end of stdin.
+
+    Raises SettingsError for what the user can mend in flags and files, CannotRun for what is missing or taken.
+    """
+    stop = stop_on_signals()
+    lock = None if settings.sim_clock else DirectoryLock(settings.data)
+    prepared = _prepare(settings)
+    port = prepared.listening.getsockname()[1]
+    clock = await start_clock(settings.sim_clock, {"http_port": port}, stop)
+    lock = lock or DirectoryLock(settings.data)  # a stand-by touches no state before it has the clock
+    tracer = _open_trace(settings)
+    try:
+        await _run(prepared, clock, tracer, stop)
+    finally:
+        lock.release()
+
+
+def _prepare(settings: ServeSettings) -> Prepared:
+    inventory = inventories.load(settings.inventory) if settings.inventory else None
+    if settings.hub is not None:
+        try:
+            split_target(settings.hub)
+        except ValueError as error:
+            raise SettingsError(f"--hub: {error}") from None
+    password = read_secret(settings.hub_password_file) if settings.hub_password_file else secrets.token_hex(32).encode()
+    urls = _notify_urls(settings)
+    stage, listening = Stage(), _listen(settings.host, settings.port)
+    return Prepared(settings, inventory, Login(MANAGER, password), urls, listening, stage, _HttpServer(make_app(stage)))
+
+
+def _notify_urls(settings: ServeSettings) -> list[str]:
+    urls = read_lines(settings.notify_file) if settings.notify_file else []
+    try:
+        notify.check(urls)
+    except notify.NotifyError as error:
+        raise SettingsError(f"{settings.notify_file}: {error}") from None
+    return urls
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        # Named as TCP, unlike what socket.create_server makes: only then does asyncio switch off the delays of Nagle.
+        listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        listening.listen(BACKLOG)
+        return listening
+    except (OSError, OverflowError) as error:
+        number = getattr(error, "errno", None)
+        if number == errno.EADDRINUSE:
+            reason = "in use by another program; choose another with --port, or 0 for any"
+        else:
+            reason = getattr(error, "strerror", None) or str(error)
+        raise CannotRun(f"port {port} on {host}: {reason}") from None
+
+
+def _open_trace(settings: ServeSettings) -> Tracer:
+    try:
+        return open_trace(settings.trace, "fleet")
+    except OSError as error:
+        raise SettingsError(f"--trace {settings.trace}: {error.strerror}") from None
+
+
+async def _run(prepared: Prepared, clock: Clock, tracer: Tracer, stop: asyncio.Event) -> None:
+    settings = prepared.settings
+    storage, key = _open_state(settings)
+    core = _make_core(storage, prepared.inventory, clock)
+    async with _hub(settings, core, prepared.login) as target:
+        runtime = Runtime(core, clock, storage, prepared.login, target, tracer, prepared.urls)
+        stage, http = prepared.stage, prepared.http
+        stage.runtime, stage.key, stage.desk = runtime, key, CommandDesk(runtime)
+        runtime.start()
+        serving = asyncio.create_task(http.serve(sockets=[prepared.listening]))
+        keeping = asyncio.create_task(_keep_utc(runtime))
+        _say_ready(settings, prepared.listening.getsockname()[1], target)
+        try:
+            await until(stop, runtime.pump.failed(), asyncio.shield(serving))
+        finally:
+            keeping.cancel()
+            stage.desk.close()
+            http.should_exit = True
+            await asyncio.wait([serving])
+            if not await runtime.close():
+                LOG.error("the database did not finish in time; what was not acknowledged will come again")
+
+
+def _open_state(settings: ServeSettings) -> tuple[Storage, bytes]:
+    storage = Storage(sqlite_url(settings.data / DATABASE_FILE))
+    try:
+        key = load_key(settings.data)
+        storage.open()
+    except (StorageError, TokenError) as error:
+        raise CannotRun(f"{settings.data / DATABASE_FILE}: {error}") from None
+    return storage, key
+
+
+def _make_core(storage: Storage, inventory: Inventory | None, clock: Clock) -> FleetCore:
+    try:
+        restored = storage.load()
+    except StorageError as error:
+        raise CannotRun(str(error)) from None
+    config = FleetConfig(fleet_id=inventory.fleet) if inventory else FleetConfig()
+    now_ms = clock.now_ms()
+    core = FleetCore(config, restored, random.Random(secrets.randbits(256)), now_ms)
+    core.learn_utc(clock.utc_ms(), now_ms)
+    if inventory:
+        inventories.apply(inventory, core, now_ms)
+    return core
+
+
+@contextlib.asynccontextmanager
+async def _hub(settings: ServeSettings, core: FleetCore, login: Login) -> AsyncIterator[str]:
+    """The address of the hub: elsewhere, or one of ours for as long as this server runs."""
+    if settings.hub is not None:
+        yield settings.hub
+        return
+    async with LocalHub(core, login.password, settings.hub_port) as hub:
+        yield f"127.0.0.1:{hub.port}"
+
+
+async def _keep_utc(runtime: Runtime) -> None:
+    """The machine's clock may be set while we run: the core stamps with what it was last told."""
+    while True:
+        await asyncio.sleep(UTC_AGAIN_S)
+        runtime.pump.feed(runtime.core.learn_utc, runtime.clock.utc_ms())
+
+
+def _say_ready(settings: ServeSettings, port: int, hub: str) -> None:
+    if settings.sim_clock:
+        return  # said before the clock came
+    data = settings.data
+    print(f"fleet manager ready: http://{settings.host}:{port} (API at /docs), Event Hub at {hub}, data in {data}")
+    print(f"a token for the API: fleet token --data {data} --role operator --for YOUR-NAME", flush=True)
+
+
+class _HttpServer(uvicorn.Server):
+    """uvicorn on our loop and socket; signals are the process's own business."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                loop="none",
+                http="h11",
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                timeout_graceful_shutdown=int(REQUESTS_S),
+            )
+        )
+        self.config.load()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield

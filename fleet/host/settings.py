@@ -1,0 +1,103 @@
+"""What `fleet serve` is told: checked values, and the files that configuration and secrets come from."""
+
+import json
+import logging
+import os
+import stat
+import tomllib
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+LOG = logging.getLogger(__name__)
+MAX_SECRET_BYTES = 4096
+MAX_FILE_BYTES = 16 * 1024 * 1024
+
+
+class SettingsError(Exception):
+    """Something that the user configured is wrong; the text says where and what."""
+
+
+@dataclass(frozen=True)
+class ServeSettings:
+    """Everything that `fleet serve` needs; `hub` None means an embedded hub on `hub_port`."""
+
+    data: Path
+    host: str = "127.0.0.1"
+    port: int = 8080
+    hub: str | None = None
+    hub_password_file: Path | None = None
+    hub_port: int = 1883
+    inventory: Path | None = None
+    notify_file: Path | None = None
+    trace: Path | None = None
+    sim_clock: bool = False
+
+    def __post_init__(self) -> None:
+        if self.hub is not None and self.hub_password_file is None:
+            raise SettingsError("--hub needs --hub-password-file: the file with the manager's password on that hub")
+        if self.hub is None and self.hub_password_file is not None:
+            raise SettingsError("--hub-password-file is for a hub elsewhere: give its address with --hub HOST:PORT")
+
+
+def read_secret(path: Path) -> bytes:
+    """The first line of a secret's file. Raises SettingsError."""
+    try:
+        with path.open("rb") as file:
+            text = file.read(MAX_SECRET_BYTES + 1)
+            _warn_if_shared(path, file.fileno())
+    except OSError as error:
+        raise SettingsError(f"{path}: {error.strerror}") from None
+    secret = text.splitlines()[0].strip() if text.strip() else b""
+    if not secret or len(text) > MAX_SECRET_BYTES:
+        raise SettingsError(f"{path}: expected one line with a secret")
+    return secret
+
+
+def read_secret_json(path: Path) -> dict[str, Any]:
+    """The JSON object in a file of secrets. Raises SettingsError."""
+    try:
+        with path.open("rb") as file:
+            _warn_if_shared(path, file.fileno())
+            found = json.loads(file.read(MAX_FILE_BYTES))
+    except OSError as error:
+        raise SettingsError(f"{path}: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
+        raise SettingsError(f"{path}: not JSON: {error}") from None
+    if not isinstance(found, dict):
+        raise SettingsError(f"{path}: expected an object")
+    return found
+
+
+def read_lines(path: Path) -> list[str]:
+    """The lines of a file of notification URLs, without blank ones and `#` comments. Raises SettingsError."""
+    try:
+        with path.open() as file:
+            _warn_if_shared(path, file.fileno())
+            lines = [line.strip() for line in file.read(MAX_FILE_BYTES).splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: {getattr(error, 'strerror', None) or 'not a text in UTF-8'}") from None
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def read_toml(path: Path, section: str, known: Collection[str]) -> dict[str, Any]:
+    """The table `section` of a TOML file; its keys are the long flags with `_` or `-`. Raises SettingsError."""
+    try:
+        table = tomllib.loads(path.read_text()).get(section, {})
+    except OSError as error:
+        raise SettingsError(f"{path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: {error}") from None
+    if not isinstance(table, dict):
+        raise SettingsError(f"{path}: {section}: expected a table, [{section}]")
+    found = {key.replace("-", "_"): value for key, value in table.items()}
+    for key in found:
+        if key not in known:
+            raise SettingsError(f"{path}: {section}.{key}: unknown key; known are {', '.join(sorted(known))}")
+    return found
+
+
+def _warn_if_shared(path: Path, handle: int) -> None:
+    if os.fstat(handle).st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        LOG.warning("%s holds secrets and others can read it: chmod 600 %s", path, path)

@@ -1,0 +1,80 @@
+"""The core's views in the words of the public API: ids spelt out, times as ISO 8601, states as users know them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from fleet.host.readings import utc_text
+
+View = Mapping[str, Any]
+Json = dict[str, Any]
+
+# A node that was registered and never heard of is offline; one whose gateway is silent may be well: unknown.
+NODE_STATUS = {"new": "offline", "up": "online", "down": "down", "unknown": "unknown"}
+ALERT_STATE = {"raised": "open", "cleared": "cleared"}
+
+
+def node_type_of(name: str) -> str:
+    """One spelling for `picclaw` and `picoclaw`, which public clients both use."""
+    return "picoclaw" if name == "picclaw" else name
+
+
+def node_json(view: View) -> Json:
+    """A node in a list."""
+    return {
+        "node_id": view["id"],
+        "node_type": node_type_of(str(view.get("type"))),
+        "status": NODE_STATUS.get(str(view.get("state")), "unknown"),
+        "last_heartbeat": utc_text(view.get("heard_utc_ms")),
+        "metadata": {"site": view.get("site"), "gateway": view.get("gateway"), "home": view.get("home")},
+    }
+
+
+def node_detail_json(view: View) -> Json:
+    """A node by itself, with what its gateway last said of it."""
+    return node_json(view) | {"boot": view.get("boot"), "attach": view.get("attach")}
+
+
+def gateway_json(view: View) -> Json:
+    """A gateway with its last report of its own health."""
+    return {
+        "gateway_id": view["id"],
+        "status": NODE_STATUS.get(str(view.get("state")), "unknown"),
+        "site": view.get("site"),
+        "role": view.get("role"),
+        "health": view.get("health"),
+        "config_hash": view.get("config_hash"),
+    }
+
+
+def alert_json(view: View) -> Json:
+    """An alert episode."""
+    doc = view.get("doc") or {}
+    return {
+        "alert_id": view["id"],
+        "node_id": view["node"],
+        "rule": view["rule"],
+        "state": ALERT_STATE.get(str(view["state"]), str(view["state"])),
+        "severity": doc.get("severity"),
+        "value": doc.get("value"),
+        "decided_by": doc.get("by"),
+        "raised_utc": utc_text(view.get("raised_utc_ms")),
+        "cleared_utc": utc_text(view.get("cleared_utc_ms")),
+    }
+
+
+def command_json(view: View) -> Json:
+    """A command; `status` is the node's own word once it has answered, `reason` why it failed."""
+    doc = view.get("doc") or {}
+    return {
+        "id": view["id"],
+        "action": doc.get("action"),
+        "target": view["target"],
+        "params": doc.get("params"),
+        "state": view["state"],
+        "status": doc.get("status"),
+        "reason": doc.get("reason"),
+        "by": doc.get("by"),
+        "created_utc": utc_text(view.get("created_utc_ms")),
+        "expires_utc": utc_text(doc.get("expires_utc_ms")),
+        "ended_utc": utc_text(doc.get("ended")),
+    }

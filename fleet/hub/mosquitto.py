@@ -1,0 +1,120 @@
+"""Configuration, passwords and rights for a Mosquitto that grants what the embedded broker grants.
+
+The passwords are PBKDF2-SHA512 in the format of `mosquitto_passwd` (Mosquitto 2: `$7$iterations$salt$hash`). Keys of
+devices are random, so few iterations do; 101 is Mosquitto's own default.
+
+One right cannot be said in Mosquitto's files: "publish to every topic of a level but these", since its `deny` forbids
+reading as well. There a node may publish to its own `cmd` and `received`, which reach only itself and the gateway, and
+the gateway knows them for none of its own.
+"""
+
+import base64
+import hashlib
+import os
+import pwd
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from fleet.hub.access import StaticAccess, require_identity
+from fleet.hub.broker import PACKET_OVERHEAD_BYTES
+from fleet.hub.errors import HubError
+from fleet.hub.session import MAX_IN_FLIGHT, MAX_QUEUED_MESSAGES
+
+_ITERATIONS = 101
+_SALT_BYTES = 12
+_MIN_PACKET_BYTES = 20  # Mosquitto refuses a smaller max_packet_size
+
+
+@dataclass(frozen=True)
+class MosquittoFiles:
+    """What `mosquitto -c config` reads."""
+
+    config: Path
+    passwords: Path
+    rights: Path
+
+
+def write_mosquitto_files(
+    directory: Path,
+    *,
+    access: StaticAccess,
+    host: str,
+    port: int,
+    max_payload_bytes: int,
+    max_clients: int = 2000,
+    extra_passwords: Mapping[str, bytes] | None = None,
+) -> MosquittoFiles:
+    """Write the three files into `directory`, readable by this user alone; existing ones are replaced at once.
+
+    `extra_passwords` are users without any right. Raises HubError for a password or a path that Mosquitto cannot take.
+    """
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    files = MosquittoFiles(*(directory / name for name in ("mosquitto.conf", "passwords", "rights.acl")))
+    if any(character in str(directory) for character in "\r\n"):
+        raise HubError(f"Mosquitto cannot read files in {str(directory)!r}")
+    write_mosquitto_credentials(files, access, extra_passwords or {})
+    _write_secret(files.config, _config_text(files, host, port, max_payload_bytes, max_clients))
+    return files
+
+
+def write_mosquitto_credentials(
+    files: MosquittoFiles, access: StaticAccess, extra_passwords: Mapping[str, bytes]
+) -> None:
+    """Write the passwords and rights alone, for a Mosquitto that runs and then gets SIGHUP."""
+    passwords = {identity: access.password_of(identity) for identity in access.identities()}
+    for identity in passwords:
+        require_identity(identity)
+    lines = [f"{name}:{password_entry(secret)}" for name, secret in {**passwords, **extra_passwords}.items() if secret]
+    _write_secret(files.passwords, "\n".join(lines) + "\n")
+    _write_secret(files.rights, "\n".join(_rights_text(access, identity) for identity in passwords) + "\n")
+
+
+def password_entry(password: bytes, salt: bytes | None = None) -> str:
+    """A password as Mosquitto stores it. Raises HubError for one with a NUL, at which Mosquitto would stop reading."""
+    if b"\0" in password:
+        raise HubError("Mosquitto takes no password with a NUL byte: use text, such as hexadecimal")
+    salt = os.urandom(_SALT_BYTES) if salt is None else salt
+    digest = hashlib.pbkdf2_hmac("sha512", password, salt, _ITERATIONS)
+    return f"$7${_ITERATIONS}${base64.b64encode(salt).decode()}${base64.b64encode(digest).decode()}"
+
+
+def _rights_text(access: StaticAccess, identity: str) -> str:
+    rights = access.rights_of(identity)
+    lines = [f"user {identity}"]
+    lines += [f"topic write {granted}" for granted in rights.publish]
+    lines += [f"topic read {granted}" for granted in rights.subscribe]
+    return "\n".join(lines) + "\n"
+
+
+def _config_text(files: MosquittoFiles, host: str, port: int, max_payload_bytes: int, max_clients: int) -> str:
+    settings: dict[str, str | int | Path] = {
+        "user": pwd.getpwuid(os.geteuid()).pw_name,  # as root it would become another user, who cannot read the files
+        "listener": f"{port} {host}",
+        "max_connections": max_clients,
+        "use_username_as_clientid": "true",
+        "allow_anonymous": "false",
+        "password_file": files.passwords,
+        "acl_file": files.rights,
+        "persistence": "false",
+        "message_size_limit": max_payload_bytes,
+        "max_packet_size": max(_MIN_PACKET_BYTES, max_payload_bytes + PACKET_OVERHEAD_BYTES),
+        "max_inflight_messages": MAX_IN_FLIGHT,
+        "max_queued_messages": MAX_QUEUED_MESSAGES,
+        "set_tcp_nodelay": "true",
+        "sys_interval": 0,
+        "log_dest": "stderr",
+    }
+    lines = [f"{name} {value}" for name, value in settings.items()]
+    lines += [f"log_type {kind}" for kind in ("error", "warning", "notice")]
+    return "\n".join(lines) + "\n"
+
+
+def _write_secret(path: Path, text: str) -> None:
+    """Replace a file in one step, so that Mosquitto never reads half of it."""
+    fresh = path.with_name(path.name + ".new")
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        os.fchmod(descriptor, 0o600)
+        file.write(text)
+    fresh.replace(path)

@@ -1,0 +1,1 @@
+"""The contract between gateways and the fleet manager: batches, health, commands, configuration, expressions."""

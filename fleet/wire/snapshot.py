@@ -1,0 +1,85 @@
+"""A gateway's configuration as the fleet manager pushes it: one full snapshot, versioned, hashed, node keys sealed.
+
+Rules, the site's nodes and their keys travel together, so a gateway never runs on half a change. The node keys are
+sealed to the gateway with AES-256-GCM under a key derived from the gateway's own, so neither the hub nor a copy of the
+gateway's disk gives them away.
+"""
+
+import base64
+import hashlib
+from typing import Any
+
+import orjson
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from firmware.wire.auth import KEY_BYTES, hmac_sha256
+from firmware.wire.ids import valid_id
+from fleet.wire.expression import check_condition
+from fleet.wire.uplink import MAX_HUB_BYTES, Message, Rejected, count_of, decode, text_of
+
+MAX_SNAPSHOT_BYTES = MAX_HUB_BYTES
+ACTIONS = ("alert", "notify", "none")
+
+
+NONCE_BYTES = 12  # NIST SP 800-38D, section 8.2: 96 bits, never twice under one key
+
+
+def build(
+    version: int, rules: list[Message], keys: dict[str, bytes], gateway: str, gateway_key: bytes, nonce: bytes
+) -> Message:
+    """The snapshot of `version` for `gateway`: `{"v", "version", "hash", "rules", "sealed_keys"}`."""
+    plain = orjson.dumps({node: key.hex() for node, key in keys.items()}, option=orjson.OPT_SORT_KEYS)
+    sealed = nonce + _cipher(gateway_key).encrypt(nonce, plain, gateway.encode())
+    body: Message = {"version": version, "rules": rules, "sealed_keys": base64.b64encode(sealed).decode()}
+    return {"v": 1, "hash": digest(body), **body}
+
+
+def digest(body: Message) -> str:
+    """SHA-256 over rules, keys and version, in hex."""
+    covered = {name: body.get(name) for name in ("version", "rules", "sealed_keys")}
+    return hashlib.sha256(orjson.dumps(covered, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+def read(payload: bytes, gateway: str, gateway_key: bytes) -> tuple[Message, dict[str, bytes]]:
+    """The checked snapshot and the node keys in it. Raises Rejected."""
+    snapshot = decode(payload, MAX_SNAPSHOT_BYTES)
+    count_of(snapshot, "version")
+    if text_of(snapshot, "hash") != digest(snapshot):
+        raise Rejected("the hash does not match")
+    rules = snapshot.get("rules")
+    if not isinstance(rules, list):
+        raise Rejected("rules is not a list")
+    for rule in rules:
+        check_rule(rule)
+    return snapshot, _open_keys(snapshot.get("sealed_keys"), gateway, gateway_key)
+
+
+def check_rule(rule: Any) -> None:
+    """Raises Rejected unless `rule` is one that `firmware.wire.rules` can evaluate."""
+    if not isinstance(rule, dict) or not isinstance(rule.get("name"), str) or rule.get("action") not in ACTIONS:
+        raise Rejected("a rule has no name, or no action of " + ", ".join(ACTIONS))
+    try:
+        conditions = [check_condition(rule.get("when"))]
+        if rule.get("clear") is not None:
+            conditions.append(check_condition(rule["clear"]))
+    except ValueError as error:
+        raise Rejected(f"rule {rule['name']}: {error}") from error
+    if len({condition["metric"] for condition in conditions}) > 1:
+        raise Rejected(f"rule {rule['name']}: when and clear are about different metrics")
+
+
+def _cipher(gateway_key: bytes) -> AESGCM:
+    return AESGCM(hmac_sha256(gateway_key, b"clawland snapshot keys"))
+
+
+def _open_keys(sealed: Any, gateway: str, gateway_key: bytes) -> dict[str, bytes]:
+    try:
+        blob = base64.b64decode(sealed, validate=True)
+        plain = orjson.loads(_cipher(gateway_key).decrypt(blob[:NONCE_BYTES], blob[NONCE_BYTES:], gateway.encode()))
+        keys = {node: bytes.fromhex(key) for node, key in plain.items()}
+    except (TypeError, ValueError, AttributeError, InvalidTag) as error:
+        raise Rejected("the node keys are not sealed to this gateway") from error
+    if not all(valid_id(node) and len(key) == KEY_BYTES for node, key in keys.items()):
+        raise Rejected("a node id or key is malformed")
+    return keys
