@@ -1,0 +1,159 @@
+"""The command ``clawsim``: run a scenario, check one, print the schema of scenario files."""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from clawsim.scenario import Plan, ScenarioError, json_schema, load
+from clawsim.scenario.show import show
+
+EXIT_BAD_SCENARIO = 2
+TIMESCALE = 30.0
+PIPE_WIDTH = 120
+"""Columns of the output where no terminal says how wide it is."""
+
+
+class World(StrEnum):
+    """Which world a scenario runs in."""
+
+    virtual = "virtual"
+    live = "live"
+
+
+class Broker(StrEnum):
+    """Which brokers a live run uses."""
+
+    embedded = "embedded"
+    mosquitto = "mosquitto"
+
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+ScenarioFile = Annotated[Path, typer.Argument(metavar="FILE", help="A scenario, such as scenarios/cloud-outage.yaml")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="PATH=VALUE", help="Replace a value, such as fleet.nodes.0.count=50; repeatable"),
+]
+
+
+@app.callback()
+def clawsim() -> None:
+    """Rehearse a Clawland fleet: outages, failovers, commands, in a virtual or a live world."""
+
+
+@app.command()
+def run(
+    file: ScenarioFile,
+    overrides: Overrides = None,
+    world: Annotated[
+        World, typer.Option(help="virtual: simulated, as fast as it goes; live: real processes on this machine")
+    ] = World.virtual,
+    timescale: Annotated[
+        float | None,
+        typer.Option(
+            min=0.1, max=1000, show_default="30", help="Live: simulated seconds a second of the clock on the wall"
+        ),
+    ] = None,
+    broker: Annotated[Broker | None, typer.Option(show_default="embedded", help="Live: the MQTT brokers")] = None,
+    real: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="WHAT",
+            help="Make only this real (fleet, hub, gateways, nodes or an id) and keep the rest virtual; repeatable",
+        ),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Replace the scenario's seed")] = None,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Write events.jsonl and summary.json there")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON instead of the report")] = False,
+    junit: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a JUnit report")] = None,
+) -> None:
+    """Run FILE and judge it.
+
+    Exit codes: 0 pass, 1 an expectation failed, 2 bad usage or scenario, 3 something the run needs is missing,
+    4 invalid (a fault that had no effect, an expectation that matched nothing), 5 the live run lagged behind its clock,
+    130 interrupted.
+    """
+    from clawsim.command import Request, execute
+
+    plan = load_or_exit(file, (overrides or []) + ([f"seed={seed}"] if seed is not None else []))
+    if world is World.virtual and not real:
+        refuse_live_options({"--timescale": timescale, "--broker": broker})
+    broker = broker or Broker.embedded
+    request = Request(world.value, timescale or TIMESCALE, broker.value, tuple(real or ()), out, as_json, junit)
+    raise typer.Exit(execute(plan, request, output_console()))
+
+
+@app.command()
+def check(file: ScenarioFile, overrides: Overrides = None) -> None:
+    """Validate FILE and print its expanded timeline, without running it."""
+    plan = load_or_exit(file, overrides or [])
+    show(plan, output_console())
+
+
+RunDirectory = Annotated[Path, typer.Argument(metavar="DIR", help="What `clawsim run --out DIR` wrote")]
+
+
+@app.command()
+def compare(a: RunDirectory, b: RunDirectory) -> None:
+    """Say whether two runs tell the same story, and what differs.
+
+    The same story: each entity has the same milestones in the same order, at times within the tolerance of their kind,
+    and the same readings were lost by the same cause.
+
+    Exit codes: 0 the same, 1 different, 2 a directory that holds no run.
+    """
+    from clawsim.compare_report import compare_directories
+    from clawsim.tale import BadRun
+
+    try:
+        raise typer.Exit(compare_directories(a, b, output_console()))
+    except BadRun as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(EXIT_BAD_SCENARIO) from error
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of scenario files, for editors."""
+    typer.echo(json.dumps(json_schema(), indent=2, ensure_ascii=False))
+
+
+def refuse_live_options(given: dict[str, object]) -> None:
+    """A wholly virtual run has neither a clock nor brokers: it is exit code 2 to ask for some."""
+    for option, value in given.items():
+        if value is not None:
+            typer.echo(f"{option}: only with --world live or --real", err=True)
+            raise typer.Exit(EXIT_BAD_SCENARIO)
+
+
+def load_or_exit(file: Path, overrides: list[str]) -> Plan:
+    """The plan of ``file``; its mistakes go to stderr, one a line, and the exit code is 2."""
+    try:
+        return load(file, overrides)
+    except ScenarioError as error:
+        for problem in error.problems:
+            typer.echo(str(problem), err=True)
+        raise typer.Exit(EXIT_BAD_SCENARIO) from error
+
+
+def output_console() -> Console:
+    """Standard output, with the texts of scenarios shown as they are."""
+    console = Console(markup=False, highlight=False, emoji=False)
+    if not console.is_terminal:
+        console.width = PIPE_WIDTH
+    return console
+
+
+def main() -> None:
+    """Entry point of the console command."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

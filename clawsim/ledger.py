@@ -1,0 +1,155 @@
+"""The ledger: what became of every reading, each term from its own evidence.
+
+produced: the nodes' events. delivered: rows read back from the fleet manager. buffered: what lies on flash and disks at
+the end. lost: the event of the core that dropped it. A reading that has several fates counts as the best of them:
+delivered, then buffered, then lost. What has none is unaccounted; a row that nobody produced is a phantom.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from clawsim.trace import EventLog, TraceEvent
+from fleet.wire.ranges import SeqRanges
+
+Identity = tuple[str, int, int]
+MOST_NAMED = 20
+
+
+@dataclass
+class Account:
+    """The readings of a run by what became of them."""
+
+    produced: int = 0
+    delivered: int = 0
+    duplicated: int = 0
+    redelivered: int = 0
+    conflict: int = 0
+    unaccounted: int = 0
+    phantom: int = 0
+    reused: int = 0
+    """Identities that were given to a second reading."""
+    lost: Counter[str] = field(default_factory=Counter)
+    buffered: Counter[str] = field(default_factory=Counter)
+    uncleared: Counter[str] = field(default_factory=Counter)
+    """Readings that were delivered and lie somewhere all the same after the settling time."""
+    examples: dict[str, list[str]] = field(default_factory=dict)
+    """A few identities of readings that are unaccounted, phantoms or stored twice, as `node/boot/seq`."""
+
+    @property
+    def balanced(self) -> bool:
+        """Whether every reading is accounted for, and none came from nowhere or twice."""
+        return not (self.unaccounted or self.phantom or self.duplicated or self.reused or self.uncleared)
+
+    def of(self, fate: str, cause: str | None = None) -> int:
+        """How many readings met `fate`, all or those of one cause (or place)."""
+        found = getattr(self, fate)
+        if isinstance(found, Counter):
+            return found.total() if cause is None else found[cause]
+        return int(found)
+
+    def as_json(self) -> dict[str, Any]:
+        """For `summary.json`."""
+        names = ("produced", "delivered", "duplicated", "redelivered", "conflict", "unaccounted", "phantom")
+        counts: dict[str, Any] = {name: getattr(self, name) for name in names}
+        return counts | {"lost": dict(sorted(self.lost.items())), "buffered": dict(sorted(self.buffered.items()))}
+
+
+class Ledger:
+    """Listens to a run's events, and closes the account at its end."""
+
+    def __init__(self, log: EventLog) -> None:
+        self._produced: dict[tuple[str, int], SeqRanges] = {}
+        self._lost: dict[Identity, str] = {}
+        self._reused: list[Identity] = []
+        self.produced = 0
+        self.stored = 0
+        self._redelivered = 0
+        self._conflict = 0
+        log.listen(self._on_produced, "reading.produced")
+        log.listen(self._on_stored, "reading.stored")
+        log.listen(self._on_lost, "reading.lost")
+        log.listen(self._on_redelivered, "reading.redelivered")
+        log.listen(self._on_conflict, "reading.conflict")
+
+    def close(self, delivered: Iterable[Identity], buffered: Iterable[tuple[Identity, str]]) -> Account:
+        """The account, given the rows that were read back and what still lies where."""
+        account = Account(produced=self.produced, redelivered=self._redelivered, conflict=self._conflict)
+        account.reused = len(self._reused)
+        for identity in self._reused[:MOST_NAMED]:
+            _name(account, "reused", "/".join(map(str, identity)))
+        remaining = {key: SeqRanges(ranges) for key, ranges in self._produced.items()}
+        taken: dict[tuple[str, int], SeqRanges] = {}
+        for identity in delivered:
+            self._deliver(account, remaining, taken, identity)
+        for identity, where in buffered:
+            node, boot, seq = identity
+            if _take(remaining, identity):
+                account.buffered[where] += 1
+            elif seq in taken.get((node, boot), ()):
+                account.uncleared[where] += 1
+        for identity, cause in self._lost.items():
+            if _take(remaining, identity):
+                account.lost[cause] += 1
+        account.unaccounted = sum(len(ranges) for ranges in remaining.values())
+        for (node, boot), ranges in remaining.items():
+            for first, last in ranges:
+                _name(account, "unaccounted", f"{node}/{boot}/{first}" + (f"-{last}" if last > first else ""))
+        return account
+
+    def _deliver(self, account: Account, remaining: Any, taken: Any, identity: Identity) -> None:
+        node, boot, seq = identity
+        key = (node, boot)
+        of_boot = taken.get(key)
+        if of_boot is None:
+            of_boot = taken[key] = SeqRanges()
+        if not of_boot.add(seq):
+            account.duplicated += 1
+            _name(account, "duplicated", f"{node}/{boot}/{seq}")
+        elif seq in self._produced.get(key, ()):
+            account.delivered += 1
+            remaining[key].discard(seq)
+        else:
+            account.phantom += 1
+            _name(account, "phantom", f"{node}/{boot}/{seq}")
+
+    def _on_produced(self, event: TraceEvent) -> None:
+        fields = event.fields
+        key = (event.who, fields["boot"])
+        of_boot = self._produced.get(key)
+        if of_boot is None:
+            of_boot = self._produced[key] = SeqRanges()
+        if of_boot.add(fields["seq"]):
+            self.produced += 1
+        else:
+            self._reused.append((event.who, fields["boot"], fields["seq"]))
+
+    def _on_stored(self, event: TraceEvent) -> None:
+        self.stored += 1
+
+    def _on_lost(self, event: TraceEvent) -> None:
+        fields = event.fields
+        identity = (fields.get("node", event.who), fields["boot"], fields["seq"])
+        self._lost[identity] = f"{fields['cause']} at {event.who}"
+
+    def _on_redelivered(self, event: TraceEvent) -> None:
+        self._redelivered += 1
+
+    def _on_conflict(self, event: TraceEvent) -> None:
+        self._conflict += 1
+
+
+def _take(remaining: dict[tuple[str, int], SeqRanges], identity: Identity) -> bool:
+    node, boot, seq = identity
+    ranges = remaining.get((node, boot))
+    if ranges is None or seq not in ranges:
+        return False
+    ranges.discard(seq)
+    return True
+
+
+def _name(account: Account, fate: str, identity: str) -> None:
+    examples = account.examples.setdefault(fate, [])
+    if len(examples) < MOST_NAMED:
+        examples.append(identity)

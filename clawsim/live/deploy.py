@@ -1,0 +1,239 @@
+"""Puts a scenario's fleet into a run directory: keys, passwords, inventory, one configuration file a process.
+
+```
+RUN/  inventory.json  hub.json  fleet.password      RUN/config/  ID.toml  ID.key
+      data/ID/  (flash, outbox, database)           RUN/trace/   ID.N.jsonl  (N: the process's number)
+      log/ID.log
+```
+
+Everything that holds a secret is readable by its owner alone. Where all is real keys are drawn anew each run: a
+scenario's seed decides what happens, never who may do it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from clawsim.live import toml
+from clawsim.scenario.plan import FLEET, GatewayPlan, NodePlan, Plan, RulePlan
+from firmware.wire.auth import KEY_BYTES, mqtt_password
+
+LOOPBACK = "127.0.0.1"
+MOST_CLIENTS = 250 * 250
+_FIRST_BLOCK = 77  # 127.77.0.0 and up: away from 127.0.0.1, and from 127.0.1.1, which Debian gives to the host's name
+
+Entropy = Callable[[int], bytes]
+
+
+class DeployError(Exception):
+    """The run directory cannot be used, or the plan does not fit into it; the message is for the user."""
+
+
+@dataclass(frozen=True)
+class Addresses:
+    """The source address of each client on the loopback network, by which a proxy knows whose connection it has."""
+
+    of: Mapping[str, str]
+
+    @classmethod
+    def for_clients(cls, clients: list[str]) -> Addresses:
+        """One address for each of ``clients``; :class:`DeployError` when there are too many."""
+        if len(clients) > MOST_CLIENTS:
+            raise DeployError(f"{len(clients)} clients are too many for the loopback network ({MOST_CLIENTS})")
+        return cls({client: _address(number) for number, client in enumerate(clients)})
+
+    def owners(self) -> dict[str, str]:
+        """Client by address, as a fault proxy wants it."""
+        return {address: client for client, address in self.of.items()}
+
+
+def _address(number: int) -> str:
+    block, host = divmod(number, 250)
+    return f"127.{_FIRST_BLOCK + block // 250}.{block % 250}.{host + 1}"
+
+
+class Deployment:
+    """The run directory of one live run of ``plan``; ``entropy`` makes keys and passwords.
+
+    ``keys`` are those that virtual parts of the same run have already.
+
+    The fleet's id gets a suffix of its own, so that two runs on one machine do not discover each other's gateways.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        directory: Path,
+        keys: Mapping[str, bytes] | None = None,
+        entropy: Entropy = secrets.token_bytes,
+    ) -> None:
+        self.plan = plan
+        self.directory = directory
+        self.fleet_id = f"{plan.fleet_id[:24].rstrip('-')}-{entropy(3).hex()}"
+        devices = [gateway.id for gateway in plan.gateways] + [node.id for node in plan.nodes]
+        self.keys = {device: (keys or {}).get(device) or entropy(KEY_BYTES) for device in devices}
+        self.manager_password = entropy(KEY_BYTES).hex().encode()
+        self.addresses = Addresses.for_clients([FLEET, *devices])
+        self._incarnations: dict[str, int] = {}
+
+    # places
+
+    def data(self, who: str) -> Path:
+        """The directory that survives the restarts of ``who``: flash, outbox or database."""
+        return self.directory / "data" / who
+
+    def log_directory(self) -> Path:
+        return self.directory / "log"
+
+    def config(self, who: str) -> Path:
+        return self.directory / "config" / f"{who}.toml"
+
+    def hub_credentials(self) -> Path:
+        return self.directory / "hub.json"
+
+    def fleet_password(self) -> Path:
+        return self.directory / "fleet.password"
+
+    def inventory(self) -> Path:
+        return self.directory / "inventory.json"
+
+    def next_trace(self, who: str) -> Path:
+        """The trace file of the next process of ``who``: each has its own, for a killed one may leave a torn line."""
+        self._incarnations[who] = number = self._incarnations.get(who, 0) + 1
+        return self.directory / "trace" / f"{who}.{number}.jsonl"
+
+    # secrets
+
+    def password(self, who: str) -> bytes:
+        """What ``who`` says to the broker: the hub if it is a gateway or the fleet manager, else its gateway's."""
+        return self.manager_password if who == FLEET else mqtt_password(self.keys[who])
+
+    # files
+
+    def prepare(self) -> None:
+        """Makes the directory and all that does not depend on ports; :class:`DeployError` when it is not empty."""
+        try:
+            self._make_directories()
+        except OSError as error:
+            raise DeployError(f"cannot use {error.filename or self.directory}: {error.strerror}") from None
+        for who, key in self.keys.items():
+            write_private(self._key_file(who), key.hex() + "\n")
+        write_private(self.hub_credentials(), json.dumps(self._hub_credentials()))
+        write_private(self.fleet_password(), self.manager_password.decode() + "\n")
+        write_private(self.inventory(), json.dumps(self._inventory()))
+
+    def write_gateway(self, gateway: GatewayPlan, hub_port: int, advertise_port: int, broker: str) -> Path:
+        """The configuration of one gateway, to reach the hub at ``hub_port`` and be reached at ``advertise_port``."""
+        identity = {"id": gateway.id, "fleet": self.fleet_id, "site": gateway.site, "role": gateway.role}
+        document = {
+            "gateway": {**identity, "key_file": str(self._key_file(gateway.id))},
+            "uplink": {"host": LOOPBACK, "port": hub_port, "bind_address": self.addresses.of[gateway.id]},
+            "local": {
+                "host": LOOPBACK,
+                "port": 0,
+                "broker": broker,
+                "advertise_port": advertise_port,
+                "data": str(self.data(gateway.id)),
+            },
+            "discovery": {"enabled": True, "interface": LOOPBACK},
+        }
+        return self._write_config(gateway.id, document)
+
+    def write_node(self, node: NodePlan, gateway_port: int) -> Path:
+        """The configuration of one node, whose home is reached at ``gateway_port``."""
+        document = {
+            "node": {
+                "id": node.id,
+                "fleet": self.fleet_id,
+                "type": node.type,
+                "key_file": str(self._key_file(node.id)),
+                "data": str(self.data(node.id)),
+                "backlog_readings": node.backlog_readings,
+                "seed": f"{self.plan.seed}/{node.id}",
+                "sample_until_ms": self.plan.duration_us // 1000,
+            },
+            "gateway": {
+                "id": node.gateway,
+                "host": LOOPBACK,
+                "port": gateway_port,
+                "bind_address": self.addresses.of[node.id],
+            },
+            "discovery": {"interface": LOOPBACK},
+            "sensors": [self._sensor(sensor) for sensor in node.sensors],
+        }
+        return self._write_config(node.id, document)
+
+    def _sensor(self, sensor: Any) -> dict[str, Any]:
+        signal = dict(sensor.signal)
+        if isinstance(signal.get("path"), str):
+            signal["path"] = str((Path(self.plan.source_path).parent / signal["path"]).resolve())
+        return {
+            "metric": sensor.metric,
+            "unit": sensor.unit,
+            "exp": sensor.resolution_exp,
+            "low": sensor.low,
+            "high": sensor.high,
+            "every_ms": sensor.every_ms,
+            "event": sensor.event,
+            "signal": signal,
+        }
+
+    def _make_directories(self) -> None:
+        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if any(self.directory.iterdir()):
+            raise DeployError(f"{self.directory} is not empty: a run wants a directory of its own")
+        for name in ("config", "data", "trace", "log"):
+            (self.directory / name).mkdir(mode=0o700)
+
+    def _key_file(self, who: str) -> Path:
+        return self.directory / "config" / f"{who}.key"
+
+    def _write_config(self, who: str, document: Mapping[str, Any]) -> Path:
+        path = self.config(who)
+        write_private(path, toml.dumps(document))
+        return path
+
+    def _hub_credentials(self) -> dict[str, Any]:
+        gateways = {gateway.id: self.password(gateway.id).decode() for gateway in self.plan.gateways}
+        return {"manager": {"id": FLEET, "password": self.manager_password.decode()}, "gateways": gateways}
+
+    def _inventory(self) -> dict[str, Any]:
+        return {
+            "fleet": self.fleet_id,
+            "gateways": [
+                {"id": each.id, "site": each.site, "role": each.role, "key": self.keys[each.id].hex()}
+                for each in self.plan.gateways
+            ],
+            "nodes": [self._inventory_node(node) for node in self.plan.nodes],
+            "rules": [rule_record(rule) for rule in self.plan.rules],
+        }
+
+    def _inventory_node(self, node: NodePlan) -> dict[str, Any]:
+        where = {"site": node.site, "gateway": node.gateway}
+        return {"id": node.id, "type": node.type, **where, "key": self.keys[node.id].hex()}
+
+
+def rule_record(rule: RulePlan) -> dict[str, Any]:
+    """A rule as the fleet manager takes it."""
+    return {
+        "name": rule.name,
+        "when": rule.when,
+        "clear": rule.clear,
+        "action": rule.action,
+        "severity": rule.severity,
+        "when_text": rule.when_text,
+        "clear_text": rule.clear_text,
+    }
+
+
+def write_private(path: Path, text: str) -> None:
+    """Writes a file that only its owner may read, from the first byte on."""
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write(text)

@@ -1,0 +1,135 @@
+"""The words of a scenario: every kind of event, what it means, who says it, and which fields it carries.
+
+An event is said once, by the core that knows, and carries its speaker as ``who``. Whom it is *about* is a field:
+``node.down`` is said by a gateway and carries ``node``. A file may name either under ``who``; the loader
+tells them apart.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+ROLES = ("viewer", "operator", "admin", "anonymous")
+FATES = ("produced", "delivered", "lost", "buffered", "duplicated", "redelivered", "conflict", "unaccounted", "phantom")
+NODE_TYPES = {"microclaw": "microclaw", "picoclaw": "picoclaw", "picclaw": "picoclaw"}
+"""Accepted spellings of the sensor nodes' types, and the one that is used from there on."""
+SAME = "same"
+"""Under ``after: {who: same}``: whoever the expectation itself is about."""
+RESERVED_IDS = ("cloud", "hub", "fleet", "world", SAME)
+
+NODE, GATEWAY, FLEET, HUB, WORLD, ANY = "node", "gateway", "fleet", "hub", "world", "any"
+
+
+@dataclass(frozen=True, slots=True)
+class EventKind:
+    """``speaker`` is the sort of entity that says it; ``about`` the field that holds an id one may mean by ``who``."""
+
+    name: str
+    meaning: str
+    speaker: str
+    fields: tuple[str, ...] = ()
+    about: str | None = None
+
+
+def _kinds() -> tuple[EventKind, ...]:
+    return (*_NODES, *_GATEWAYS, *_FLEET, *_READINGS, *_WORLD)
+
+
+_NODES = (
+    EventKind("node.started", "the node's firmware began to run", NODE, ("boot", "backlog")),
+    EventKind(
+        "node.down", "a gateway heard nothing of the node for three heartbeats", GATEWAY, ("node", "silent_ms"), "node"
+    ),
+    EventKind("node.up", "a gateway hears the node (again)", GATEWAY, ("node", "boot", "down_ms"), "node"),
+    EventKind("node.unknown", "the node's gateway is down, so nobody can tell", FLEET, ("node", "gateway"), "node"),
+    EventKind("sensor.fault", "a sensor failed or read an implausible value", NODE, ("metric", "reason", "value")),
+    EventKind("alarm.local", "a node's alarm sounded", NODE, ("by", "rule", "id")),
+    EventKind("alarm.silenced", "a node's alarm fell silent", NODE, ("by", "rule", "id")),
+    EventKind(
+        "failover.scan", "the node's gateway was silent too long: it looks for another", NODE, ("gateway", "silent_ms")
+    ),
+    EventKind("failover.joined", "the node joined another gateway", NODE, ("gateway", "attach")),
+)
+_GATEWAYS = (
+    EventKind("gateway.started", "the gateway's daemon began to run", GATEWAY, ("outbox",)),
+    EventKind("gateway.offline", "the gateway lost the cloud, in its own view", GATEWAY, ("reason", "silent_ms")),
+    EventKind("gateway.online", "the gateway reached the cloud, in its own view", GATEWAY, ("offline_ms",)),
+    EventKind("gateway.catching-up", "the gateway began to upload what it kept", GATEWAY, ("readings",)),
+    EventKind(
+        "gateway.caught-up", "everything that the gateway kept is stored in the cloud", GATEWAY, ("batches", "readings")
+    ),
+    EventKind(
+        "gateway.down", "the fleet manager heard nothing of the gateway", FLEET, ("gateway", "silent_ms"), "gateway"
+    ),
+    EventKind("gateway.up", "the fleet manager hears the gateway (again)", FLEET, ("gateway", "down_ms"), "gateway"),
+    EventKind("batch.sent", "a gateway sent a batch", GATEWAY, ("batch", "readings", "bytes", "late")),
+    EventKind("batch.acknowledged", "the cloud has a batch on disk", GATEWAY, ("batch", "readings")),
+)
+_FLEET = (
+    EventKind("fleet.started", "the fleet manager began to run", FLEET, ("gateways", "nodes")),
+    EventKind("hub.started", "the Event Hub began to run", HUB),
+    EventKind(
+        "alert.raised",
+        "a rule's condition became true: an episode begins",
+        ANY,
+        ("id", "node", "rule", "value", "by"),
+        "node",
+    ),
+    EventKind("alert.cleared", "an episode ended", ANY, ("id", "node", "rule", "value", "by"), "node"),
+    EventKind("command.queued", "a command was accepted", ANY, ("id", "action", "target", "by"), "target"),
+    EventKind("command.sent", "a command left for its target", ANY, ("id", "action", "target"), "target"),
+    EventKind(
+        "command.acknowledged",
+        "the target reported a command done",
+        ANY,
+        ("id", "action", "target", "status"),
+        "target",
+    ),
+    EventKind(
+        "command.failed",
+        "the target reported that a command failed",
+        ANY,
+        ("id", "action", "target", "reason"),
+        "target",
+    ),
+    EventKind("command.executed", "a node carries out a command", NODE, ("id", "action")),
+    EventKind("command.expired", "a command's time ran out unanswered", ANY, ("id", "action", "target"), "target"),
+    EventKind("notification.sent", "people were told", FLEET, ("id", "subject", "node"), "node"),
+    EventKind("notification.failed", "people could not be told", FLEET, ("id", "subject", "node"), "node"),
+    EventKind("config.applied", "a gateway has a configuration on disk", GATEWAY, ("version", "hash")),
+)
+_READINGS = (
+    EventKind("reading.produced", "a node took a reading", NODE, ("boot", "seq", "metric", "value")),
+    EventKind("reading.stored", "the fleet manager stored a reading", FLEET, ("node", "boot", "seq", "metric"), "node"),
+    EventKind("reading.lost", "a reading was dropped", ANY, ("node", "boot", "seq", "cause"), "node"),
+    EventKind("reading.redelivered", "a copy of a reading was discarded", ANY, ("node", "boot", "seq"), "node"),
+    EventKind("reading.conflict", "the same identity came with other content", ANY, ("node", "boot", "seq"), "node"),
+    EventKind(
+        "readings.overflow", "a full buffer dropped its oldest readings", ANY, ("count", "node", "cause"), "node"
+    ),
+    EventKind(
+        "message.rejected",
+        "a message was refused and counted",
+        ANY,
+        ("reason", "topic", "from", "identity", "detail"),
+        "from",
+    ),
+    EventKind("store.failed", "a tier could not write to its disk", ANY, ("reason",)),
+    EventKind("store.recovered", "a tier can write to its disk again", ANY),
+)
+_WORLD = (
+    EventKind("fault.requested", "a fault of the timeline was asked for", WORLD, ("of", "fault", "on")),
+    EventKind("fault.effective", "a fault was seen to have its effect", WORLD, ("of", "fault", "on")),
+    EventKind("fault.cleared", "a fault ended", WORLD, ("of", "fault", "on", "touched")),
+    EventKind("call.sent", "a request of the timeline went to the API", WORLD, ("of", "method", "path")),
+    EventKind("call.answered", "the API answered a request of the timeline", WORLD, ("of", "status", "latency_ms")),
+    EventKind("inject.sent", "a raw message of the timeline was published", WORLD, ("of", "topic", "bytes")),
+    EventKind("process.died", "a process of the live world ended unasked", ANY, ("reason",)),
+    EventKind("host.lag", "how late a host's timers were", ANY, ("worst_ms", "timers")),
+)
+
+KINDS = {kind.name: kind for kind in _kinds()}
+"""Every kind of event by its name."""
+
+OF_ENTRY = ("fault.", "call.", "inject.")
+"""Prefixes of the kinds that are about one entry of the timeline, which they name in the field ``of``."""

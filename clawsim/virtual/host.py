@@ -1,0 +1,196 @@
+"""The one virtual host that pumps every core: performs its outputs in order and keeps one timer.
+
+A host that is frozen (SIGSTOP) keeps what arrives and does nothing; one that is dead does nothing, ever.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from clawsim.trace import EventLog
+from clawsim.virtual.clock import Call, Clock
+from firmware.wire.outputs import Event, Store
+
+MOST_HELD = 10_000
+MOST_SPINS = 1_000
+
+
+class Core(Protocol):
+    """The four verbs of every core that the host needs."""
+
+    def receive(self, port: str, name: str, payload: bytes, now_ms: int) -> None: ...
+
+    def on_timer(self, now_ms: int) -> None: ...
+
+    def next_deadline(self) -> int | None: ...
+
+    def take_outputs(self) -> list[Any]: ...
+
+
+Perform = Callable[[Any], None]
+
+
+class SpinningCore(RuntimeError):
+    """A core asks for a timer that is due, again and again, and does nothing with it."""
+
+
+class VirtualHost:
+    """Pumps one core from its start to its end; a restart is a new host."""
+
+    def __init__(
+        self,
+        env: Clock,
+        who: str,
+        log: EventLog,
+        store: Callable[[list[Any]], Any],
+        store_us: int,
+        perform: dict[type, Perform],
+    ) -> None:
+        """`store` applies a transaction (its answer is passed to `stored`, if not None) after `store_us`; writes
+        without a token are applied at once when `store_us` is 0. `perform` does all other outputs, by their type."""
+        self.env = env
+        self.who = who
+        self.alive = True
+        self.frozen = False
+        self._log = log
+        self._store = store
+        self._store_us = store_us
+        self._do: dict[type, Perform] = {Event: self._event, Store: self._persist, **perform}
+        self._armed_us: int | None = None
+        self._due_us: int | None = None  # what the core said last
+        self._held: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque(maxlen=MOST_HELD)
+        self._spun = (0, 0)
+        self.core: Any = None
+
+    def start(self, core: Core) -> None:
+        """Pump `core` from now on."""
+        self.core = core
+        self.pump()
+
+    def stop(self) -> None:
+        """The process dies: no output that was not performed ever is."""
+        self.alive = False
+        self._held.clear()
+
+    @property
+    def now_ms(self) -> int:
+        """The core's clock."""
+        return self.env._now // 1000
+
+    def receive(self, port: str, topic: str, payload: bytes) -> None:
+        """A message arrived."""
+        if not self.alive:
+            return
+        if self.frozen:
+            self._held.append((self.receive, (port, topic, payload)))
+            return
+        self.core.receive(port, topic, payload, self.env._now // 1000)
+        self.pump()
+
+    def call(self, method: str, *args: Any) -> Any:
+        """Any further input of the core; `now_ms` is added. The answer is None while frozen."""
+        if not self.alive:
+            return None
+        if self.frozen:
+            self._held.append((self.call, (method, *args)))
+            return None
+        answer = getattr(self.core, method)(*args, self.env._now // 1000)
+        self.pump()
+        return answer
+
+    def freeze(self) -> None:
+        """Stop doing anything, keeping what arrives."""
+        self.frozen = True
+
+    def thaw(self) -> None:
+        """Go on, first with what arrived meanwhile."""
+        self.frozen = False
+        self._armed_us = None
+        held, self._held = self._held, deque(maxlen=MOST_HELD)
+        for call, args in held:
+            call(*args)
+        if self.alive:
+            self.core.on_timer(self.now_ms)
+            self.pump()
+
+    def pump(self) -> None:
+        """Perform all that the core wants done, then arm its timer."""
+        core, do = self.core, self._do
+        outputs = core.take_outputs()
+        while outputs:
+            for output in outputs:
+                do[type(output)](output)
+                if not self.alive:
+                    return
+            outputs = core.take_outputs()
+        self._arm()
+
+    def _arm(self) -> None:
+        """Ask the core for its deadline, and see to it that an event comes no later."""
+        deadline_ms = self.core.next_deadline()
+        if deadline_ms is None:
+            self._due_us = None
+            return
+        self._due_us = at_us = deadline_ms * 1000
+        armed_us = self._armed_us
+        if armed_us is None or at_us < armed_us:
+            self._arm_at(at_us)
+
+    def _arm_at(self, at_us: int) -> None:
+        now_us = self.env._now
+        if at_us < now_us:
+            at_us = now_us
+        self._armed_us = at_us
+        Call(self.env, at_us, self._fire, at_us)
+
+    def _fire(self, event: Any) -> None:
+        at_us = event._value
+        if at_us != self._armed_us or not self.alive or self.frozen:
+            return
+        self._armed_us = None
+        due_us = self._due_us
+        if due_us is None:
+            return
+        if due_us > at_us:  # what the core waited for has moved away meanwhile
+            self._arm_at(due_us)
+            return
+        if self._spun[0] == at_us:
+            self._check_spin(at_us)
+        else:
+            self._spun = (at_us, 0)
+        self.core.on_timer(at_us // 1000)
+        self.pump()
+
+    def _check_spin(self, at_us: int) -> None:
+        spins = self._spun[1] + 1
+        if spins > MOST_SPINS:
+            raise SpinningCore(f"the core of {self.who} wants its timer again and again at {at_us} µs")
+        self._spun = (at_us, spins)
+
+    def _event(self, event: Any) -> None:
+        self._log.emit(self.env._now, event.kind, self.who, event.fields)
+
+    def _persist(self, store: Any) -> None:
+        if self._store_us == 0 and store.token is None:
+            self._store(store.writes)
+            return
+        self.env.call_at(self.env._now + self._store_us, self._stored, store)
+
+    def _stored(self, event: Any) -> None:
+        """The transaction commits now, unless the power went before."""
+        if not self.alive:
+            return
+        token, writes = event._value
+        answer = self._store(writes)
+        if token is not None:
+            if answer is None:
+                self.call("stored", token)
+            elif not self.frozen:
+                self.core.stored(token, self.now_ms, answer)
+                self.pump()
+            else:
+                self._held.append((self._answer, (token, answer)))
+
+    def _answer(self, token: int, answer: Any) -> None:
+        self.core.stored(token, self.now_ms, answer)
+        self.pump()

@@ -1,0 +1,122 @@
+"""The in-process topic router that stands in for a broker: the same rights, the same delivery, no sockets.
+
+Rights come from the very `Access` tables that the real brokers use.
+"""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from fleet.hub.access import Access
+from fleet.hub.topics import matches
+
+MOST_CACHED = 50_000
+Reject = Callable[[str, str, str], None]
+
+
+class Subscriber(Protocol):
+    """Someone connected to the router."""
+
+    identity: str
+
+    def deliver(self, topic: str, payload: bytes) -> None:
+        """A message on a topic that it subscribed to."""
+
+    def dropped(self, silent: bool) -> None:
+        """The broker is gone; `silent` means that nothing said so (power loss)."""
+
+
+class TopicRouter:
+    """Routes messages by exact topic or filter; refuses what `access` does not grant."""
+
+    def __init__(self, name: str, access: Access, max_payload_bytes: int, reject: Reject) -> None:
+        """`reject(topic, reason, sender)` is told of every refused message."""
+        self.name = name
+        self.access = access
+        self.running = False
+        self.messages = 0
+        self.rejected = 0
+        self._max_payload_bytes = max_payload_bytes
+        self._reject = reject
+        self._subscribers: dict[str, tuple[Subscriber, tuple[str, ...]]] = {}
+        self._exact: dict[str, list[Subscriber]] = {}
+        self._wild: list[tuple[str, Subscriber]] = []
+        self._routes: dict[str, list[Subscriber]] = {}  # topic: those whose wildcards match
+        self._granted: set[tuple[str, str]] = set()
+
+    def connect(self, subscriber: Subscriber, password: bytes, filters: tuple[str, ...]) -> bool:
+        """Whether the broker runs and lets this identity in; an earlier session of the identity ends."""
+        identity = subscriber.identity
+        if not self.running or self.access.authenticate(identity, identity, password) != identity:
+            return False
+        if not all(self.access.may_subscribe(identity, name) for name in filters):
+            return False
+        known = self._subscribers.get(identity)
+        if known:
+            self._unsubscribe(*known)
+        self._subscribers[identity] = (subscriber, filters)
+        for name in filters:
+            if "+" in name or "#" in name:
+                self._wild.append((name, subscriber))
+                self._routes.clear()
+            else:
+                self._exact.setdefault(name, []).append(subscriber)
+        return True
+
+    def disconnect(self, subscriber: Subscriber) -> None:
+        """The session ends, if it still is this one."""
+        known = self._subscribers.get(subscriber.identity)
+        if known and known[0] is subscriber:
+            del self._subscribers[subscriber.identity]
+            self._unsubscribe(*known)
+
+    def stop(self, silent: bool) -> None:
+        """The broker dies, and every session with it."""
+        self.running = False
+        sessions, self._subscribers = self._subscribers, {}
+        self._exact.clear()
+        self._wild.clear()
+        self._routes.clear()
+        self._granted.clear()
+        for subscriber, _ in sessions.values():
+            subscriber.dropped(silent)
+
+    def publish(self, identity: str, topic: str, payload: bytes) -> None:
+        """A message from a connected identity."""
+        if len(payload) > self._max_payload_bytes:
+            self._refuse(topic, f"longer than {self._max_payload_bytes} bytes", identity)
+            return
+        if (identity, topic) not in self._granted:
+            if not self.access.may_publish(identity, topic):
+                self._refuse(topic, "no right to publish", identity)
+                return
+            if len(self._granted) < MOST_CACHED:
+                self._granted.add((identity, topic))
+        self.route(topic, payload)
+
+    def route(self, topic: str, payload: bytes) -> None:
+        """Hand a message to whoever subscribed to its topic."""
+        self.messages += 1
+        exact = self._exact.get(topic)
+        if exact:
+            for subscriber in tuple(exact):
+                subscriber.deliver(topic, payload)
+        wild = self._routes.get(topic)
+        if wild is None:
+            wild = [subscriber for name, subscriber in self._wild if matches(name, topic)]
+            if len(self._routes) < MOST_CACHED:
+                self._routes[topic] = wild
+        for subscriber in wild:
+            subscriber.deliver(topic, payload)
+
+    def _refuse(self, topic: str, reason: str, identity: str) -> None:
+        self.rejected += 1
+        self._reject(topic, reason, identity)
+
+    def _unsubscribe(self, subscriber: Subscriber, filters: tuple[str, ...]) -> None:
+        for name in filters:
+            if "+" in name or "#" in name:
+                self._wild.remove((name, subscriber))
+                self._routes.clear()
+            else:
+                self._exact[name].remove(subscriber)
+        self._granted = {pair for pair in self._granted if pair[0] != subscriber.identity}
