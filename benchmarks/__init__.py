@@ -1,0 +1,1 @@
+"""Throughput figures that are comparable from run to run."""

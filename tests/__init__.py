@@ -1,0 +1,1 @@
+"""Claims about the stack, each a test a reader understands."""

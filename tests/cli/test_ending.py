@@ -1,0 +1,168 @@
+"""However a run ends, nothing of it stays behind: no process, no port, no temporary file."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.cli.command import EXPECT_ALL, TINY, Running, clawsim, nobody_listens, running, scenario, until
+
+ENDING = [signal.SIGINT, signal.SIGTERM]
+GONE_S = 10
+
+
+def _assert_nothing_left(run: Running, ports: set[int]) -> None:
+    until(lambda: not run.children(), "every child is gone", GONE_S)
+    until(lambda: nobody_listens(ports), "every port is free", GONE_S)
+
+
+# --- virtual ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", ENDING)
+def test_a_virtual_run_that_is_interrupted_is_exit_code_130_and_what_it_wrote_is_whole(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    out = tmp_path / "out"
+    events = out / "events.jsonl"
+    arguments = ["run", scenario(tmp_path), "--set", "duration=300 d", "--set", "fleet.nodes.0.count=20", "--out", out]
+    with running(tmp_path, *arguments) as run:
+        until(lambda: events.exists() and events.stat().st_size > 1_000_000, "the run is under way")
+        run.send(number)
+        code, said, complained = run.end()
+    assert (code, said, complained) == (130, "", "interrupted: nothing was left running\n")
+    assert all(json.loads(line)["kind"] for line in events.read_text().splitlines())
+    assert not (out / "summary.json").exists()
+    assert list(run.temporary.iterdir()) == []
+
+
+# --- live -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def live(tmp_path: Path) -> Iterator[Running]:
+    """A live run of a quarter of an hour, which nobody waits for."""
+    file = scenario(tmp_path, TINY.replace("5 min", "15 min"))
+    with running(tmp_path, "run", file, "--world", "live") as run:
+        yield run
+
+
+def _under_way(run: Running) -> set[int]:
+    """Waits until every tier runs and gives the ports of all."""
+    for tier in ("fleet.cli import main; main() hub", "main() serve", "nanoclaw.cli", "firmware.cli"):
+        until(lambda tier=tier: run.ended() or run.child(tier), f"{tier} runs")
+    until(lambda: run.ended() or len(run.ports()) >= 5, "hub, fleet manager, gateway and two proxies listen")
+    assert not run.ended(), run.end()
+    return run.ports()
+
+
+@pytest.mark.live
+@pytest.mark.parametrize("number", ENDING)
+def test_a_live_run_that_is_interrupted_leaves_nothing(live: Running, number: signal.Signals) -> None:
+    ports = _under_way(live)
+    live.send(number)
+    code, said, complained = live.end()
+    assert (code, said, complained) == (130, "", "interrupted: nothing was left running\n")
+    _assert_nothing_left(live, ports)
+    assert list(live.temporary.iterdir()) == []
+
+
+@pytest.mark.live
+@pytest.mark.parametrize("number", ENDING)
+def test_a_live_run_that_is_interrupted_while_it_starts_leaves_nothing(live: Running, number: signal.Signals) -> None:
+    until(live.children, "the first process starts")
+    live.send(number)
+    code, _, complained = live.end()
+    assert (code, complained) == (130, "interrupted: nothing was left running\n")
+    _assert_nothing_left(live, set())
+    assert list(live.temporary.iterdir()) == []
+
+
+@pytest.mark.live
+def test_an_impatient_second_ctrl_c_leaves_no_process_either(live: Running) -> None:
+    ports = _under_way(live)
+    live.send(signal.SIGINT)
+    live.send(signal.SIGINT)
+    code, _, complained = live.end()
+    assert code == 130
+    assert "Traceback" not in complained
+    _assert_nothing_left(live, ports)
+
+
+@pytest.mark.live
+def test_a_live_run_that_is_killed_takes_its_processes_with_it(live: Running) -> None:
+    ports = _under_way(live)
+    live.send(signal.SIGKILL)
+    live.end()
+    _assert_nothing_left(live, ports)
+
+
+@pytest.mark.live
+@pytest.mark.parametrize(
+    ("command_line", "name"),
+    [("main() hub", "hub"), ("main() serve", "fleet"), ("nanoclaw.cli", "gateway-01"), ("firmware.cli", r"sensor-0\d")],
+)
+def test_a_process_that_somebody_else_kills_ends_the_run_with_its_name(
+    live: Running, command_line: str, name: str
+) -> None:
+    ports = _under_way(live)
+    child = live.child(command_line)
+    assert child is not None
+    child.kill()
+    code, said, complained = live.end()
+    assert (code, said) == (1, "")
+    assert re.match(rf"{name} ended (unexpectedly|before it was ready) \(killed by SIGKILL\)", complained), complained
+    assert "Traceback" not in complained
+    _assert_nothing_left(live, ports)
+    assert list(live.temporary.iterdir()) == []
+
+
+@pytest.mark.live
+def test_a_run_that_passes_leaves_nothing(tmp_path: Path) -> None:
+    file = scenario(tmp_path, TINY.replace("5 min", "2 min") + EXPECT_ALL)
+    with running(tmp_path, "run", file, "--world", "live") as run:
+        ports = _under_way(run)
+        code, said, complained = run.end()
+    assert (code, complained) == (0, ""), said
+    _assert_nothing_left(run, ports)
+    assert list(run.temporary.iterdir()) == []
+
+
+@pytest.mark.live
+def test_two_live_runs_at_once_do_not_disturb_each_other(tmp_path: Path) -> None:
+    outs = [tmp_path / "a", tmp_path / "b"]
+    file = scenario(tmp_path, TINY.replace("5 min", "2 min") + EXPECT_ALL)
+    arguments = ["run", file, "--world", "live", "--timescale", "10", "--out"]
+    with running(tmp_path, *arguments, outs[0]) as one, running(tmp_path, *arguments, outs[1]) as other:
+        _under_way(one)
+        _under_way(other)
+        assert not one.ports() & other.ports()
+        ended = [one.end(), other.end()]
+    assert [code for code, _, _ in ended] == [0, 0], ended
+    summaries = [json.loads((out / "summary.json").read_text()) for out in outs]
+    assert [summary["readings"]["phantom"] for summary in summaries] == [0, 0]
+    assert clawsim("compare", *outs).returncode == 0
+
+
+@pytest.mark.live
+def test_a_clock_that_nobody_can_follow_is_exit_code_5(tmp_path: Path) -> None:
+    file = scenario(tmp_path, TINY.replace("5 min", "1 h"))
+    with running(tmp_path, "run", file, "--world", "live", "--timescale", "1000", "--json") as run:
+        code, said, complained = run.end()
+    assert (code, json.loads(said)["verdict"]) == (5, "LAGGED"), complained
+    assert json.loads(said)["lag_p99_ms"] > 5_000
+    assert not run.children()
+
+
+@pytest.mark.live
+def test_no_process_of_a_run_listens_beyond_loopback(live: Running) -> None:
+    _under_way(live)
+    for process in [psutil.Process(live.process.pid), *live.children()]:
+        listening = [c for c in process.net_connections(kind="tcp") if c.status == psutil.CONN_LISTEN]
+        assert all(each.laddr.ip.startswith("127.") for each in listening), (process.cmdline(), listening)

@@ -1,0 +1,37 @@
+"""What every test shares: hypothesis profiles, the `full` gate, and which tests run alone."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+# A shell's background job ignores SIGINT, and so would every process that the tests start and interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+FULL = os.environ.get("CLAWSIM_FULL") == "1"
+BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
+
+# Deadlines are off everywhere: a shared machine's hiccup is not a bug.
+settings.register_profile("ci", max_examples=60, deadline=None, derandomize=True, print_blob=True)
+settings.register_profile(
+    "full", max_examples=2_000, deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "full" if FULL else "ci"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks benchmarks, and skips the long counts unless CLAWSIM_FULL=1."""
+    for item in items:
+        if item.path.is_relative_to(BENCHMARKS):
+            item.add_marker(pytest.mark.bench)
+        if not FULL and item.get_closest_marker("full"):
+            item.add_marker(pytest.mark.skip(reason="a long count: CLAWSIM_FULL=1 runs it"))
+
+
+@pytest.fixture(scope="session")
+def full() -> bool:
+    """True when long counts are asked for (`make test-full`): tests scale their counts by it."""
+    return FULL

@@ -1,0 +1,1 @@
+"""Claims about the fleet manager's real host."""

@@ -1,0 +1,246 @@
+"""Nodes as their gateway sees them, and commands on their way to them."""
+
+import pytest
+
+from tests.nanoclaw_core.rig import BOOT, EPOCH_MS, HOT, Station
+
+
+def statuses(station: Station, node: str = "sensor-01") -> list[str]:
+    return [report["status"] for report in station.reports.values() if report.get("sensor") == node]
+
+
+def test_a_node_is_up_with_its_first_heartbeat_and_gets_an_answer_at_once() -> None:
+    station = Station().online()
+    station.heartbeat(n=1)
+    assert [event["node"] for event in station.events("node.up")] == ["sensor-01"]
+    assert station.to_node("received")[-1] == {"boot": BOOT, "n": 1}
+    station.later(1_000)
+    assert statuses(station) == ["up"]
+
+
+def test_a_beacon_is_answered_with_its_own_number() -> None:
+    station = Station().online()
+    station.heartbeat(n=1)
+    station.beacon(n=7)
+    assert station.to_node("received")[-1]["n"] == 7
+
+
+def test_a_node_is_down_after_three_of_its_own_intervals_and_not_a_millisecond_earlier() -> None:
+    for interval_ms in (60_000, 10_000):
+        station = Station().online()
+        station.at(10_000)
+        station.heartbeat(interval_ms=interval_ms)
+        station.at(10_000 + 3 * interval_ms)
+        assert "node.down" not in station.kinds()
+        station.at(10_000 + 3 * interval_ms + 1)
+        (down,) = station.events("node.down")
+        assert down == {"node": "sensor-01", "silent_ms": 3 * interval_ms + 1}
+        station.later(1_000)
+        assert statuses(station) == ["up", "down"]
+
+
+def test_a_heartbeat_at_the_deadline_is_in_time() -> None:
+    station = Station().online()
+    station.at(10_000)
+    station.heartbeat()
+    station.at(190_000)
+    station.heartbeat(n=2)
+    station.at(370_000)
+    assert "node.down" not in station.kinds()
+
+
+def test_readings_and_beacons_are_no_heartbeats() -> None:
+    station = Station().online()
+    station.heartbeat()
+    for seq in range(30):
+        station.later(7_000)
+        station.reading(21.0, seq)
+        station.beacon(n=seq + 2)
+    assert "node.down" in station.kinds()
+
+
+def test_a_node_that_returns_is_up_again_and_told_how_long_it_was_gone() -> None:
+    station = Station().online()
+    station.heartbeat()
+    station.at(300_000)
+    station.heartbeat(n=9)
+    up = station.events("node.up")[-1]
+    assert up["down_ms"] == pytest.approx(300_000 - 180_000, abs=100)
+    station.later(1_000)
+    assert statuses(station) == ["up", "down", "up"]
+
+
+def test_each_node_has_its_own_deadline() -> None:
+    station = Station().online()
+    station.heartbeat("sensor-01")
+    station.at(50_000)
+    station.heartbeat("sensor-02")
+    station.at(185_000)
+    assert [event["node"] for event in station.events("node.down")] == ["sensor-01"]
+    station.at(240_000)
+    assert [event["node"] for event in station.events("node.down")] == ["sensor-01", "sensor-02"]
+
+
+def test_a_gateway_that_restarts_gives_its_nodes_the_whole_time_again() -> None:
+    station = Station().online()
+    station.heartbeat()
+    station.at(170_000)
+    station.power_on()
+    station.at(170_000 + 180_000)
+    assert "node.down" not in station.kinds()
+    station.later(2)
+    assert "node.down" in station.kinds()
+
+
+def test_only_nodes_of_its_snapshot_have_a_password_on_its_broker() -> None:
+    from firmware.wire.auth import mqtt_password
+    from tests.nanoclaw_core.rig import NODE_KEYS
+
+    station = Station().online()
+    assert station.passwords == {node: mqtt_password(key) for node, key in NODE_KEYS.items()}
+
+
+def test_a_configuration_is_confirmed_once_it_is_on_disk() -> None:
+    station = Station().online()
+    station.forget()
+    station.hold_stores = True
+    station.configured((), version=2)
+    assert station.to_cloud("config/ack") == [] and station.core.status()["config"] == 1
+    station.finish_stores()
+    (confirmed,) = station.to_cloud("config/ack")
+    assert confirmed["version"] == 2 and station.core.status()["config"] == 2
+
+
+def test_a_configuration_that_the_disk_refuses_is_neither_used_nor_confirmed() -> None:
+    station = Station().online()
+    station.forget()
+    station.refuse_stores = True
+    station.configured((), version=2)
+    assert station.to_cloud("config/ack") == [] and station.core.status()["config"] == 1
+
+
+def test_a_tampered_configuration_changes_nothing() -> None:
+    from fleet.wire import snapshot
+    from tests.nanoclaw_core.rig import GATEWAY, NODE_KEYS
+
+    station = Station().online()
+    built = snapshot.build(9, [HOT], NODE_KEYS, GATEWAY, b"g" * 32, bytes(12)) | {"rules": []}
+    station.forget()
+    station.from_cloud("config", built)
+    assert station.kinds() == ["message.rejected"] and station.core.status()["config"] == 1
+
+
+def test_a_command_is_kept_on_disk_then_sent_and_again_until_the_node_answers() -> None:
+    station = Station().online()
+    station.heartbeat()
+    station.forget()
+    station.command("c-1")
+    assert any(slot.startswith("cmd:") for slot in station.disk.slots)
+    station.later(25_000)
+    assert [command["id"] for command in station.to_node("cmd")] == ["c-1"] * 3
+    assert station.to_node("cmd")[0]["ttl_ms"] == 60_000, "a duration travels: nodes have no wall clock"
+    station.answer("c-1", "restarted")
+    station.later(1_000)
+    (told,) = station.to_cloud("ack")
+    assert (told["id"], told["target"], told["status"]) == ("c-1", "sensor-01", "restarted")
+    assert not any(slot.startswith("cmd:") for slot in station.disk.slots)
+    station.forget()
+    station.later(120_000)
+    assert not station.to_node("cmd")
+
+
+def test_a_command_for_a_node_that_is_down_waits_and_goes_when_it_is_back() -> None:
+    station = Station().online()
+    station.heartbeat()
+    station.at(200_000)
+    station.forget()
+    station.command("c-1", expires_utc_ms=EPOCH_MS + 900_000)
+    station.later(60_000)
+    assert not station.to_node("cmd")
+    station.heartbeat(n=8)
+    station.later(1)
+    assert [command["id"] for command in station.to_node("cmd")] == ["c-1"]
+
+
+def test_an_expired_command_is_not_sent_any_more() -> None:
+    station = Station().online()
+    station.heartbeat()
+    station.command("c-1")
+    station.later(61_000)
+    station.forget()
+    station.later(60_000)
+    assert not station.to_node("cmd")
+    assert not any(slot.startswith("cmd:") for slot in station.disk.slots)
+    station.command("c-2", expires_utc_ms=EPOCH_MS)
+    assert not station.to_node("cmd")
+
+
+def test_a_command_survives_a_restart_of_the_gateway() -> None:
+    station = Station().online()
+    station.heartbeat()
+    station.command("c-1")
+    station.power_on()
+    station.forget()
+    station.heartbeat(n=3)
+    station.later(15_000)
+    assert station.to_node("cmd") and {command["id"] for command in station.to_node("cmd")} == {"c-1"}
+
+
+def test_a_command_for_nobody_known_is_answered_with_the_reason() -> None:
+    station = Station().online()
+    station.forget()
+    station.command("c-1", target="stranger")
+    station.later(1_000)
+    (told,) = station.to_cloud("ack")
+    assert told["status"] == "failed" and told["reason"]
+
+
+def test_a_node_cannot_answer_another_nodes_command() -> None:
+    station = Station().online()
+    station.heartbeat("sensor-01")
+    station.heartbeat("sensor-02")
+    station.command("c-1", target="sensor-01")
+    station.forget()
+    station.answer("c-1", node="sensor-02")
+    station.later(15_000)
+    assert not any(told.get("target") == "sensor-01" for told in station.to_cloud("ack"))
+    assert [command["id"] for command in station.to_node("cmd")], "still being asked"
+
+
+def test_the_cloud_asking_twice_makes_one_command_to_the_node() -> None:
+    station = Station().online()
+    station.heartbeat()
+    station.forget()
+    station.command("c-1")
+    station.command("c-1")
+    assert len(station.to_node("cmd")) == 1
+
+
+def test_an_answer_survives_an_outage() -> None:
+    station = Station().online()
+    station.heartbeat()
+    station.command("c-1")
+    station.lose_uplink()
+    station.answer("c-1", "restarted")
+    station.power_on()
+    station.regain_uplink()
+    station.later(5_000)
+    assert [report["status"] for report in station.reports.values() if report.get("id") == "c-1"] == ["restarted"]
+
+
+def test_a_released_node_is_no_longer_watched() -> None:
+    station = Station().online()
+    station.heartbeat()
+    station.command("c-9", target=None, action="release", params={"node": "sensor-01", "attach": 2})
+    station.later(1_000)
+    assert [report["status"] for report in station.reports.values() if report.get("id") == "c-9"] == ["done"]
+    station.at(400_000)
+    assert "node.down" not in station.kinds()
+
+
+def test_a_release_with_an_older_join_count_is_ignored() -> None:
+    station = Station().online()
+    station.heartbeat(attach=3)
+    station.command("c-9", target=None, action="release", params={"node": "sensor-01", "attach": 2})
+    station.at(400_000)
+    assert "node.down" in station.kinds()

@@ -1,0 +1,122 @@
+"""What a user types wrong gets one line that says what to do, and an exit code that says whose turn it is."""
+
+import json
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from nanoclaw.host.config import EXAMPLE, ConfigError, load_settings
+from nanoclaw.host.outbox_store import OutboxStore
+from nanoclaw.host.status import DataLock
+from tests.nanoclaw_host.rig import child_environment, gateway_config, write_key
+
+
+def nanoclaw(*arguments: str | Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "nanoclaw.cli", *map(str, arguments)]
+    environment = {**child_environment(), "COLUMNS": "120", **variables}
+    return subprocess.run(command, capture_output=True, text=True, timeout=30, env=environment, check=False)
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    write_key(tmp_path / "gateway.key", bytes(32))
+    return gateway_config(tmp_path, 1883)
+
+
+def test_the_example_is_a_good_configuration(tmp_path: Path) -> None:
+    (tmp_path / "example.toml").write_text(EXAMPLE)
+    write_key(tmp_path / "gateway-01.key", bytes(32))
+    settings = load_settings(tmp_path / "example.toml", environ={})
+    assert (settings.core.id, settings.uplink, settings.broker) == ("gateway-01", "hub.example.org:1883", "embedded")
+
+
+def test_flags_win_over_variables_and_variables_over_the_file(config: Path) -> None:
+    environ = {"CLAWLAND_UPLINK_HOST": "hub", "CLAWLAND_UPLINK_PORT": "2000", "CLAWLAND_LOCAL_PORT": "3000"}
+    settings = load_settings(config, {"uplink.port": "4000"}, environ)
+    assert (settings.uplink, settings.local_port, settings.data) == ("hub:4000", 3000, config.parent / "gateway")
+
+
+def test_timings_can_be_tuned_and_a_mistyped_one_is_refused(config: Path) -> None:
+    text = config.read_text()
+    config.write_text(text + "[tuning]\nwindow_ms = 1000\n")
+    assert load_settings(config, environ={}).core.window_ms == 1000
+    config.write_text(text + "[tuning]\nwindow = 1000\n")
+    with pytest.raises(ConfigError, match=r"tuning\.window: unknown key; did you mean 'window_ms'"):
+        load_settings(config, environ={})
+
+
+@pytest.mark.live
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (('id = "gateway-01"', 'id = "Gateway 1"'), "gateway.id: 'Gateway 1' cannot be an id"),
+        (('host = "127.0.0.1"\nport = 1883', ""), "uplink.host: is missing"),
+        (("gateway.key", "none.key"), "gateway.key_file: "),
+        (
+            ('broker = "embedded"', 'broker = "rabbit"'),
+            "local.broker: must be one of embedded, mosquitto, not 'rabbit'",
+        ),
+    ],
+)
+def test_a_bad_configuration_is_exit_code_2_and_one_line(config: Path, change: tuple[str, str], message: str) -> None:
+    config.write_text(config.read_text().replace(*change))
+    done = nanoclaw("run", "--config", config)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.live
+def test_a_port_in_use_is_exit_code_3_and_says_so(config: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = nanoclaw("run", "--config", config, "--local-port", str(port))
+    assert done.returncode == 3
+    assert f"port {port} on 127.0.0.1 is in use" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.live
+def test_a_second_gateway_on_the_same_data_is_refused(config: Path) -> None:
+    lock = DataLock(config.parent / "gateway")
+    try:
+        done = nanoclaw("run", "--config", config)
+    finally:
+        lock.close()
+    assert done.returncode == 3
+    assert "another gateway is running on" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.live
+def test_a_data_directory_that_cannot_be_made_is_exit_code_3(config: Path) -> None:
+    done = nanoclaw("run", "--config", config, "--data", "/proc/nowhere")
+    assert done.returncode == 3
+    assert "/proc/nowhere" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.live
+async def test_status_tells_the_truth_about_a_gateway_that_does_not_run(tmp_path: Path) -> None:
+    store = OutboxStore(tmp_path)
+    await store.write([("add", 1, "reading", b"{}"), ("add", 2, "report", b"{}"), ("add", 3, "reading", b"{}")])
+    store.close()
+    done = nanoclaw("status", "--data", tmp_path)
+    assert done.returncode == 3
+    assert "not running" in done.stdout
+    assert "2 readings, 1 reports" in done.stdout
+    assert json.loads(nanoclaw("status", "--data", tmp_path, "--json").stdout)["outbox_readings"] == 2
+    assert nanoclaw("status", "--data", tmp_path / "none").returncode == 2
+
+
+@pytest.mark.live
+def test_a_gateway_process_loads_no_cloud_and_no_simulator() -> None:
+    modules = "nanoclaw.cli, nanoclaw.host.daemon, nanoclaw.host.discovery, nanoclaw.host.logs, nanoclaw.host.config"
+    program = f"import sys, {modules}\nprint(*{{name.partition('.')[0] for name in sys.modules}})"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, env=child_environment()
+    )
+    assert not set(done.stdout.split()) & {"fastapi", "sqlalchemy", "simpy", "numpy", "clawsim", "uvicorn"}

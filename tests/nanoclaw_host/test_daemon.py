@@ -1,0 +1,87 @@
+"""What the daemon does beside pumping its core: the time of day, and credentials."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from firmware.hosting.clock import WallClock
+from firmware.hosting.trace import NoTrace
+from nanoclaw.host.config import load_settings
+from nanoclaw.host.daemon import EARLIEST_UTC_MS, Daemon
+from nanoclaw.host.local_broker import LocalBroker
+from nanoclaw.host.logs import hide_secrets
+from nanoclaw.host.outbox_store import OutboxStore
+from tests.nanoclaw_host.rig import gateway_config, write_key
+
+
+class SettableClock(WallClock):
+    """A Raspberry Pi's clock: at 1970 until it hears from a time server."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.set_ms = 0
+
+    def utc_ms(self) -> int:
+        return self.set_ms + self.now_ms()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[OutboxStore]:
+    made = OutboxStore(tmp_path)
+    yield made
+    made.close()
+
+
+async def test_a_gateway_that_boots_in_1970_learns_the_time_when_its_clock_is_set(
+    tmp_path: Path, store: OutboxStore
+) -> None:
+    write_key(tmp_path / "gateway.key", bytes(32))
+    settings = load_settings(gateway_config(tmp_path, 1), environ={})
+    clock = SettableClock()
+    broker = LocalBroker("embedded", "gateway-01", "127.0.0.1", 0, tmp_path)
+    daemon = Daemon(settings, clock, broker, store, NoTrace())
+    daemon._learn_utc()
+    assert daemon.core.utc_offset_ms is None
+    clock.set_ms = EARLIEST_UTC_MS + 1_000_000
+    daemon._learn_utc()
+    learned = daemon.core.utc_offset_ms
+    assert learned is not None and abs(learned - clock.set_ms) < 100
+    clock.set_ms += 100  # a clock that is being slewed is left alone
+    daemon._learn_utc()
+    assert daemon.core.utc_offset_ms == learned
+    clock.set_ms += 60_000
+    daemon._learn_utc()
+    assert abs(daemon.core.utc_offset_ms - clock.set_ms) < 100
+    await daemon.close()
+
+
+@pytest.mark.live
+async def test_passwords_come_and_go_while_the_broker_runs(tmp_path: Path) -> None:
+    from firmware.hosting.mqtt import Login, MqttPort
+    from tests.hosting.test_mqtt_port import Ears
+
+    broker = LocalBroker("embedded", "gateway-01", "127.0.0.1", 0, tmp_path)
+    await broker.start()
+    ears = Ears()
+    port = MqttPort("up", Login("sensor-01", b"one"), ["clawland/sensor-01/cmd"], ears, target=broker.target)
+    port.connect()
+    await ears.until("down")
+    await broker.set_passwords({"sensor-01": b"one"})
+    port.connect()
+    await ears.until("down", "up")
+    await broker.set_passwords({"sensor-01": b"one", "sensor-02": b"two"})
+    await broker.set_passwords({"sensor-01": b"other"})
+    await ears.until("down", "up", "down")
+    await port.close()
+    await broker.stop()
+
+
+def test_a_secret_that_reaches_a_log_record_is_blanked() -> None:
+    record = {"event": "x", "node_key": b"1", "password": "2", "node": "sensor-01"}
+    assert hide_secrets(None, "info", record) == {
+        "event": "x",
+        "node_key": "***",
+        "password": "***",
+        "node": "sensor-01",
+    }

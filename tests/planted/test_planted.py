@@ -1,0 +1,29 @@
+"""Every planted bug is caught by the check that exists for it, and the same run without the bug passes."""
+
+import re
+
+import pytest
+
+from tests.planted.catalogue import BUGS, Bug, plant, quiet
+from tests.planted.cores import AsksTheWorldForChance, with_
+from tests.virtual.scenes import run
+
+
+@pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.name)
+def test_the_bug_is_caught_by_its_check(bug: Bug) -> None:
+    outcome = plant(bug).outcome
+    reasons = [why for verdict, why in outcome.reasons if verdict == bug.verdict]
+    assert any(re.match(bug.caught_by, why) for why in reasons), outcome.reasons
+    assert outcome.verdict == bug.verdict and outcome.exit_code != 0
+
+
+@pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.name)
+def test_the_same_run_without_it_passes(bug: Bug) -> None:
+    outcome = run(bug.plan()).outcome
+    assert outcome.verdict == "PASS", outcome.reasons
+
+
+def test_a_core_that_draws_its_own_randomness_is_caught_by_comparing_two_runs() -> None:
+    planted = with_(node=AsksTheWorldForChance)
+    assert run(quiet(), planted).outcome.events_sha256 != run(quiet(), planted).outcome.events_sha256
+    assert run(quiet()).outcome.events_sha256 == run(quiet()).outcome.events_sha256

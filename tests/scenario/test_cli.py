@@ -1,0 +1,59 @@
+"""``clawsim check`` and ``clawsim schema`` as a person or an editor meets them."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+from typer.testing import CliRunner
+
+from clawsim.cli import app
+from tests.scenario.conftest import CUT, FLEET, HEAD
+
+SCENARIOS = Path(__file__).parents[2] / "scenarios"
+
+
+def _check(*arguments: str) -> tuple[int, str, str]:
+    result = CliRunner().invoke(app, ["check", *arguments])
+    return result.exit_code, result.stdout, result.stderr
+
+
+def test_check_prints_the_expanded_timeline_with_what_is_expected_when() -> None:
+    code, out, err = _check(str(SCENARIOS / "cloud-outage.yaml"))
+    assert (code, err) == (0, "")
+    assert re.search(r"0:05:00 +outage: cut gateway-01 <-> cloud for 10 min", out)
+    assert re.search(r"by 0:06:35 +expected: gateway.offline gateway-01 within 95 s after outage", out)
+    assert re.search(r"0:15:00 +outage clears", out)
+    assert "5 × sensor-01 … sensor-05, microclaw over wifi: temp every 60 s (sine)" in out
+
+
+def test_check_takes_overrides() -> None:
+    _, out, _ = _check(str(SCENARIOS / "cloud-outage.yaml"), "--set", "fleet.nodes.0.count=50", "--set", "seed=42")
+    assert "50 × sensor-01 … sensor-50" in out
+    assert "seed 42" in out
+
+
+def test_check_of_a_bad_file_exits_2_with_every_mistake_on_stderr_and_nothing_on_stdout(tmp_path: Path) -> None:
+    path = tmp_path / "s.yaml"
+    path.write_text(HEAD + FLEET + CUT.replace("2 min", "2") + "expect: [{event: nope}]\n")
+    code, out, err = _check(str(path))
+    assert (code, out) == (2, "")
+    assert [line.split(":")[1:3] for line in err.splitlines()] == [["12", "62"], ["13", "18"]]
+
+
+def test_texts_of_a_file_are_shown_as_they_are(tmp_path: Path) -> None:
+    path = tmp_path / "s.yaml"
+    path.write_text(HEAD + 'description: "[bold]not markup[/bold] :smile:"\n' + FLEET)
+    assert "[bold]not markup[/bold] :smile:" in _check(str(path))[1]
+
+
+def test_the_schema_knows_units_words_and_every_key() -> None:
+    result = CliRunner().invoke(app, ["schema"])
+    schema = json.loads(result.stdout)
+    assert schema["$schema"].startswith("https://json-schema.org/")
+    assert schema["properties"]["duration"]["pattern"]
+    assert schema["additionalProperties"] is False
+    assert "gateway.offline" in schema["$defs"]["EventExpect"]["properties"]["event"]["enum"]
+    assert {"at", "fault", "on", "for", "add", "rate", "name"} == set(schema["$defs"]["FaultEntry"]["properties"])
+    assert schema["required"] == ["version", "name", "duration", "fleet"]

@@ -1,0 +1,242 @@
+"""What a person is told about a wrong file: where, what, and what would be right; everything at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from clawsim.scenario import ScenarioError, load
+from tests.scenario.conftest import CUT, FLEET, HEAD, Complainer, Loader
+
+BODY_LINE = (HEAD + FLEET).count("\n") + 1
+
+
+def test_an_unknown_key_is_located_at_the_key_and_the_right_one_suggested(complaints: Complainer) -> None:
+    assert complaints("durration: 3 min\n") == [f"{BODY_LINE}:1: unknown key 'durration'; did you mean 'duration'?"]
+
+
+def test_a_duration_without_unit_is_told_the_units(complaints: Complainer) -> None:
+    text = HEAD.replace("10 min", "30") + FLEET
+    assert complaints(text, whole=True) == [
+        "3:11: duration: a duration needs a unit: s, ms, min, h, d (for example '30 s')"
+    ]
+
+
+def test_a_familiar_spelling_of_a_unit_is_recognised_in_the_message(complaints: Complainer) -> None:
+    [message] = complaints(HEAD.replace("10 min", "10 minutes") + FLEET, whole=True)
+    assert "unknown unit 'minutes'" in message
+    assert "did you mean '10 min'?" in message
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ('timeline: [{at: 1 min, fault: cut, on: "gateway-1 <-> cloud"}]', "did you mean 'gateway-01'?"),
+        ('timeline: [{at: 1 min, fault: cut, on: "gateway-01 <-> clod"}]', "did you mean 'cloud'?"),
+        ("timeline: [{at: 1 min, fault: kil, on: sensor-01}]", "did you mean 'kill'?"),
+        ("timeline: [{at: 1 min, fualt: kill, on: sensor-01}]", "it has 'fualt': did you mean 'fault'?"),
+        ("expect: [{event: node.dwon}]", "did you mean 'node.down'?"),
+        ("expect: [{event: node.down, who: sensor-9}]", "did you mean 'sensor-03'?"),
+        ("expect: [{event: alarm.local, where: {buy: cloud}}]", "did you mean 'by'?"),
+        ("expect: [{readings: lots, equals: 0}]", "did you mean 'lost'?"),
+        ('rules: [{name: hot, when: "tmp > 3"}]', "did you mean 'temp'?"),
+    ],
+)
+def test_every_sort_of_name_has_a_suggestion(complaints: Complainer, body: str, expected: str) -> None:
+    [message] = complaints(body)
+    assert message.startswith(f"{BODY_LINE}:")
+    assert expected in message
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("metric: tmp, every: 60 s, signal: {constant: 1}", "unknown metric 'tmp'; did you mean 'temp'?"),
+        ("metric: status, every: 60 s, signal: {constant: 1}", "not a verb such as"),
+        ("metric: temp, signal: {constant: 1}", "needs `every`"),
+        ("metric: temp, every: 60 s, signal: {sin: {}}", "did you mean 'sine'?"),
+        ("metric: temp, every: 60 s, signal: {constant: warm}", "'warm' is not a number"),
+        ("metric: door, every: 1 s, signal: {sine: {mean: 1, amplitude: 1, period: 1 s}}", "door is not a number"),
+        ("metric: temp, every: 60 s, signal: {ramp: {from: 1, to: 2, over: 0 s}}", "longer than 0"),
+        ("metric: temp, every: 60 s, signal: {steps: [{at: 2 s, value: 1}, {at: 1 s, value: 1}]}", "in order of time"),
+        ("metric: temp, every: 1 ms, signal: {constant: 1}", "at least 100 ms"),
+        ("metric: temp, every: 60 s, range: [9, 1], signal: {constant: 1}", "write [lowest, highest]"),
+        ("metric: temp, every: 60 s, signal: {constant: 1e400}", "is not a number"),
+    ],
+)
+def test_a_sensor_that_makes_no_sense_is_refused(complaints: Complainer, line: str, expected: str) -> None:
+    fleet = FLEET.replace("metric: temp, every: 60 s, signal: {constant: 21.5}", line)
+    assert any(expected in message for message in complaints(HEAD + fleet, whole=True))
+
+
+def test_all_mistakes_of_a_file_come_at_once_in_its_order(complaints: Complainer) -> None:
+    text = (HEAD + FLEET).replace("gateway: gateway-01", "gateway: gateway-1").replace("60 s", "60").replace(
+        "name: tiny", "nmae: tiny"
+    ) + "expect: [{event: nope}, {readings: lost}]\n"  # fmt: skip
+    messages = complaints(text, whole=True)
+    places = [tuple(int(part) for part in message.split(":")[:2]) for message in messages]
+    assert places == sorted(places)
+    expected_words = "unknown key 'nmae'|'name' is missing|unknown gateway|needs a unit|unknown event|needs equals"
+    for expected in expected_words.split("|"):
+        assert any(expected in message for message in messages), expected
+    assert len(messages) == 6
+
+
+def test_a_node_with_a_mistake_does_not_make_references_to_it_wrong(complaints: Complainer) -> None:
+    fleet = FLEET.replace("60 s", "60")
+    messages = complaints(HEAD + fleet + "expect: [{event: node.down, who: sensor-01}]\n", whole=True)
+    assert len(messages) == 1
+
+
+def test_a_duplicate_key_names_the_first(complaints: Complainer) -> None:
+    assert complaints("seed: 1\nseed: 2\n") == [
+        f"{BODY_LINE + 1}:1: duplicate key 'seed'; the first is at line {BODY_LINE}"
+    ]
+
+
+def test_nodes_and_gateways_share_one_namespace_and_the_first_place_is_named(complaints: Complainer) -> None:
+    fleet = FLEET.replace("{id: gateway-02}", "{id: sensor-02}")
+    [message] = complaints(HEAD + fleet, whole=True)
+    assert "duplicate id 'sensor-02'; the first is at" in message
+
+
+@pytest.mark.parametrize("reserved", ["cloud", "hub", "fleet"])
+def test_the_names_of_the_cloud_are_reserved(complaints: Complainer, reserved: str) -> None:
+    assert any(f"'{reserved}' is reserved" in m for m in complaints("", f"fleet.gateways.1.id={reserved}"))
+
+
+@pytest.mark.parametrize("bad", ["Sensor", "-a", "a" * 33, "a b", '"sensor-{:02x}"', '"{}{}"'])
+def test_an_id_that_breaks_the_grammar_is_refused(complaints: Complainer, bad: str) -> None:
+    assert complaints("", f"fleet.nodes.0.id={bad}")
+
+
+def test_links_that_come_later_say_so(complaints: Complainer) -> None:
+    [message] = complaints("", "fleet.nodes.0.link=lora")
+    assert "not available yet; use one of: wifi" in message
+
+
+@pytest.mark.parametrize(
+    ("entry", "expected"),
+    [
+        ('{at: 1 min, fault: cut, on: "sensor-01 <-> cloud"}', "there is no link between sensor-01 and hub"),
+        ("{at: 1 min, fault: cut, on: gateway-01}", "strikes a link"),
+        ('{at: 1 min, fault: kill, on: "gateway-01 <-> cloud"}', "strikes one entity"),
+        ("{at: 1 min, fault: kill, on: cloud}", "hub (the broker) and fleet (the manager)"),
+        ('{at: 1 min, fault: delay, on: "gateway-01 <-> cloud"}', "needs `add`"),
+        ('{at: 1 min, fault: loss, on: "gateway-01 <-> cloud", rate: 20}', "needs a unit: %"),
+        ('{at: 1 min, fault: cut, on: "gateway-01 <-> cloud", rate: 20 %}', "only a loss has it"),
+        ('{at: 11 min, fault: cut, on: "gateway-01 <-> cloud"}', "before the end of `duration`"),
+        ('{at: 1 min, fault: cut, on: "gateway-01 <-> *"}', "is unclear"),
+        ("{at: 1 min, call: restart sensor-01}", "is not METHOD /path"),
+        ("{at: 1 min, inject: x, as: sensor-01, topic: a/#}", "cannot be published"),
+        ("{at: 1 min, inject: x, as: nobody, topic: a/b}", "unknown id 'nobody'"),
+        ("{at: 1 min, inject: {text: x, times: 1000000, hex: '00'}, as: sensor-01, topic: a/b}", "exactly one of"),
+        ("{at: 1 min, inject: {text: xx, times: 1000000}, as: sensor-01, topic: a/b}", "more than 1 MiB"),
+    ],
+)
+def test_an_entry_of_the_timeline_that_cannot_be_done_is_refused(
+    complaints: Complainer, entry: str, expected: str
+) -> None:
+    [message] = complaints(f"timeline: [{entry}]\n")
+    assert expected in message
+
+
+def test_a_fault_cannot_begin_where_the_same_one_still_holds(complaints: Complainer) -> None:
+    [message] = complaints(CUT + '  - {at: 2 min, fault: cut, on: "* <-> cloud"}\n')
+    assert "'fault-1' still holds on the same target" in message
+
+
+def test_gateways_of_another_site_are_out_of_a_nodes_reach(complaints: Complainer) -> None:
+    text = 'timeline: [{at: 1 min, fault: cut, on: "sensor-01 <-> gateway-02"}]\n'
+    [message] = complaints(text, "fleet.gateways.1.site=other")
+    assert "are not of one site" in message
+
+
+@pytest.mark.parametrize(
+    ("expectation", "expected"),
+    [
+        ("{event: gateway.offline, after: fault.effective}", "which fault? The timeline has none"),
+        ("{event: gateway.offline, during: fault}", "no single fault"),
+        ("{event: gateway.offline, who: sensor-01}", "has no part in gateway.offline"),
+        ("{event: gateway.offline, not_before: 2 s, within: 1 s}", "later than within"),
+        ("{event: gateway.offline, equals: 1, at_least: 1}", "equals: says it all"),
+        ("{event: gateway.offline, at_least: 2, at_most: 1}", "more than at_most"),
+        ("{event: gateway.offline, who: 'zz-*'}", "nobody matches"),
+        ("{event: gateway.offline, after: outage}", "neither an event nor an entry"),
+        ("{event: gateway.offline, of: outage}", "neither the event nor `after`"),
+        ("{call: restart, status: 200}", "has no call 'restart'"),
+    ],
+)
+def test_an_expectation_that_can_mean_nothing_is_refused(
+    complaints: Complainer, expectation: str, expected: str
+) -> None:
+    [message] = complaints(f"expect: [{expectation}]\n")
+    assert expected in message
+
+
+def test_with_several_faults_an_expectation_must_say_which(complaints: Complainer) -> None:
+    text = CUT + "  - {at: 5 min, fault: kill, on: sensor-01, for: 1 min}\n"
+    [message] = complaints(text + "expect: [{event: gateway.offline, after: fault.effective}]\n")
+    assert "fault-1, fault-2" in message
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", "is empty"),
+        ("- a\n", "a scenario is a mapping"),
+        ("a: [1\n", "not YAML"),
+        ("a:\n\t- b\n", "indent with spaces, not tabs"),
+        ("a: b: c\n", "quote a text that contains"),
+        ("a: &x [*x]\n", "nested more than"),
+        ("a: " + "[" * 2000 + "]" * 2000, "nested"),
+        ("a: 1\n---\nb: 2\n", "not YAML"),
+        ("a: !!python/object:os.system x\n", "has no meaning in a scenario"),
+        ('a: "\\ud800"\n', "U+D800 is not text"),
+        ('a: "\\e[2J"\n', "U+001B is not text"),
+        ("a: \x00\n", "control character U+0000"),
+        ("[a]: 1\n", "a key must be a text"),
+    ],
+)
+def test_what_is_no_scenario_at_all_gets_a_clear_line(complaints: Complainer, text: str, expected: str) -> None:
+    assert any(expected in message for message in complaints(text, whole=True))
+
+
+def test_an_alias_bomb_is_stopped_by_the_number_of_values(complaints: Complainer) -> None:
+    levels = [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 8)]
+    [message] = complaints("\n".join(["a0: &a0 [1, 2]", *levels]), whole=True)
+    assert "more than 100000 values" in message
+
+
+def test_a_file_that_is_not_there_not_a_file_not_text_or_too_large_says_so(tmp_path: Path) -> None:
+    (tmp_path / "latin.yaml").write_bytes(b"a: 1\nb: caf\xe9\n")
+    (tmp_path / "large.yaml").write_bytes(b"#" * 300_000)
+    expected = {
+        "missing.yaml": "missing.yaml: no such file",
+        ".": "is a directory",
+        "latin.yaml": "latin.yaml:2:7: is not UTF-8 text: byte 0xe9",
+        "large.yaml": "larger than 256 KiB",
+        "nul\0.yaml": "cannot be read",
+    }
+    for name, message in expected.items():
+        with pytest.raises(ScenarioError, match=message):
+            load(tmp_path / name)
+
+
+def test_the_list_of_problems_is_bounded_and_says_how_many_more_there_are(complaints: Complainer) -> None:
+    messages = complaints("".join(f"k{n}: 1\n" for n in range(300)))
+    assert len(messages) == 101
+    assert messages[-1].endswith("… and 200 more problems")
+
+
+def test_the_number_of_nodes_is_bounded(complaints: Complainer) -> None:
+    assert any("10000" in message for message in complaints("", "fleet.nodes.0.count=10001"))
+
+
+def test_an_escape_in_a_message_cannot_steer_the_terminal(plan_of: Loader, tmp_path: Path) -> None:
+    (tmp_path / "r.csv").write_text("time,x\n2026-01-01T00:00:00Z,\x1b[2J\n")
+    signal = "metric: temp, signal: {csv: r.csv, column: x}"
+    with pytest.raises(ScenarioError) as caught:
+        plan_of(HEAD + FLEET.replace("metric: temp, every: 60 s, signal: {constant: 21.5}", signal), whole=True)
+    assert "\x1b" not in str(caught.value)
