@@ -14,6 +14,8 @@ from clawsim.trace import EventLog, TraceEvent
 from fleet.wire.ranges import SeqRanges
 
 Identity = tuple[str, int, int]
+Boot = tuple[str, int]
+"""A node and the number of one of its boots."""
 MOST_NAMED = 20
 
 
@@ -60,29 +62,31 @@ class Ledger:
     """Listens to a run's events, and closes the account at its end."""
 
     def __init__(self, log: EventLog) -> None:
-        self._produced: dict[tuple[str, int], SeqRanges] = {}
+        self._produced: dict[Boot, SeqRanges] = {}
         self._lost: dict[Identity, str] = {}
         self._reused: list[Identity] = []
         self.produced = 0
-        self.stored = 0
-        self._redelivered = 0
-        self._conflict = 0
+        self._counts = log.counts
         log.listen(self._on_produced, "reading.produced")
-        log.listen(self._on_stored, "reading.stored")
         log.listen(self._on_lost, "reading.lost")
-        log.listen(self._on_redelivered, "reading.redelivered")
-        log.listen(self._on_conflict, "reading.conflict")
+
+    @property
+    def stored(self) -> int:
+        """How many readings the fleet manager said that it stored, so far."""
+        return self._counts["reading.stored"]
 
     def close(self, delivered: Iterable[Identity], buffered: Iterable[tuple[Identity, str]]) -> Account:
         """The account, given the rows that were read back and what still lies where."""
-        account = Account(produced=self.produced, redelivered=self._redelivered, conflict=self._conflict)
+        counts = self._counts
+        account = Account(produced=self.produced, redelivered=counts["reading.redelivered"])
+        account.conflict = counts["reading.conflict"]
         account.reused = len(self._reused)
         for identity in self._reused[:MOST_NAMED]:
             _name(account, "reused", "/".join(map(str, identity)))
-        remaining = {key: SeqRanges(ranges) for key, ranges in self._produced.items()}
-        taken: dict[tuple[str, int], SeqRanges] = {}
-        for identity in delivered:
-            self._deliver(account, remaining, taken, identity)
+        taken = _by_boot(account, delivered)
+        remaining = {key: ranges.without(taken.get(key, ())) for key, ranges in self._produced.items()}
+        for key, stored in taken.items():
+            self._deliver(account, key, stored)
         for identity, where in buffered:
             node, boot, seq = identity
             if _take(remaining, identity):
@@ -93,26 +97,15 @@ class Ledger:
             if _take(remaining, identity):
                 account.lost[cause] += 1
         account.unaccounted = sum(len(ranges) for ranges in remaining.values())
-        for (node, boot), ranges in remaining.items():
-            for first, last in ranges:
-                _name(account, "unaccounted", f"{node}/{boot}/{first}" + (f"-{last}" if last > first else ""))
+        for key, ranges in remaining.items():
+            _name_ranges(account, "unaccounted", key, ranges)
         return account
 
-    def _deliver(self, account: Account, remaining: Any, taken: Any, identity: Identity) -> None:
-        node, boot, seq = identity
-        key = (node, boot)
-        of_boot = taken.get(key)
-        if of_boot is None:
-            of_boot = taken[key] = SeqRanges()
-        if not of_boot.add(seq):
-            account.duplicated += 1
-            _name(account, "duplicated", f"{node}/{boot}/{seq}")
-        elif seq in self._produced.get(key, ()):
-            account.delivered += 1
-            remaining[key].discard(seq)
-        else:
-            account.phantom += 1
-            _name(account, "phantom", f"{node}/{boot}/{seq}")
+    def _deliver(self, account: Account, key: Boot, stored: SeqRanges) -> None:
+        phantoms = stored.without(self._produced.get(key, ()))
+        account.delivered += len(stored) - len(phantoms)
+        account.phantom += len(phantoms)
+        _name_ranges(account, "phantom", key, phantoms)
 
     def _on_produced(self, event: TraceEvent) -> None:
         fields = event.fields
@@ -125,19 +118,26 @@ class Ledger:
         else:
             self._reused.append((event.who, fields["boot"], fields["seq"]))
 
-    def _on_stored(self, event: TraceEvent) -> None:
-        self.stored += 1
-
     def _on_lost(self, event: TraceEvent) -> None:
         fields = event.fields
         identity = (fields.get("node", event.who), fields["boot"], fields["seq"])
         self._lost[identity] = f"{fields['cause']} at {event.who}"
 
-    def _on_redelivered(self, event: TraceEvent) -> None:
-        self._redelivered += 1
 
-    def _on_conflict(self, event: TraceEvent) -> None:
-        self._conflict += 1
+def _by_boot(account: Account, delivered: Iterable[Identity]) -> dict[Boot, SeqRanges]:
+    """What was read back, by boot; what was there twice is named."""
+    seqs: dict[Boot, list[int]] = {}
+    for node, boot, seq in delivered:
+        seqs.setdefault((node, boot), []).append(seq)
+    found: dict[Boot, SeqRanges] = {}
+    for key, of_boot in seqs.items():
+        of_boot.sort()
+        ranges = found[key] = SeqRanges()
+        for seq in of_boot:
+            if not ranges.add(seq):
+                account.duplicated += 1
+                _name(account, "duplicated", f"{key[0]}/{key[1]}/{seq}")
+    return found
 
 
 def _take(remaining: dict[tuple[str, int], SeqRanges], identity: Identity) -> bool:
@@ -147,6 +147,11 @@ def _take(remaining: dict[tuple[str, int], SeqRanges], identity: Identity) -> bo
         return False
     ranges.discard(seq)
     return True
+
+
+def _name_ranges(account: Account, fate: str, key: Boot, ranges: SeqRanges) -> None:
+    for first, last in ranges:
+        _name(account, fate, f"{key[0]}/{key[1]}/{first}" + (f"-{last}" if last > first else ""))
 
 
 def _name(account: Account, fate: str, identity: str) -> None:

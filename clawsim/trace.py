@@ -1,6 +1,7 @@
 """The event log of a run: one JSON line an event, and whoever listens to kinds of events while they happen."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -32,7 +33,7 @@ class EventLog:
         self._lines: list[bytes] = []
         self._by_kind: dict[str, list[Listener]] = {}
         self._to_all: list[Listener] = []  # of kinds that nobody asked for by name
-        self.count = 0
+        self.counts: Counter[str] = Counter()
 
     def listen(self, listener: Listener, *kinds: str) -> None:
         """Call `listener` with each event of `kinds`, or with every event."""
@@ -44,7 +45,7 @@ class EventLog:
 
     def emit(self, t_us: int, kind: str, who: str, fields: Fields) -> None:
         """Something happened."""
-        self.count += 1
+        self.counts[kind] += 1
         lines = self._lines
         lines.append(orjson.dumps({"t_us": t_us, "kind": kind, "who": who, **fields}))
         if len(lines) >= _FLUSH_LINES:

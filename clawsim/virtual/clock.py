@@ -18,12 +18,12 @@ Callback = Callable[[Any], None]
 class Call(Event):
     """An event at an instant: `callback(event)` is called then, with `value` as `event._value`."""
 
+    _ok = True
+    _defused = False
+
     def __init__(self, clock: "Clock", at_us: int, callback: Callback, value: Any) -> None:
-        self.env = clock
         self.callbacks = [callback]
         self._value = value
-        self._ok = True
-        self._defused = False
         heappush(clock._queue, (at_us, NORMAL, next(clock._eid), self))
 
 

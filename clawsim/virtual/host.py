@@ -59,12 +59,14 @@ class VirtualHost:
         self._armed_us: int | None = None
         self._due_us: int | None = None  # what the core said last
         self._held: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque(maxlen=MOST_HELD)
-        self._spun = (0, 0)
+        self._fired_us = -1
+        self._spins = 0
         self.core: Any = None
 
     def start(self, core: Core) -> None:
         """Pump `core` from now on."""
         self.core = core
+        self._take_outputs, self._next_deadline = core.take_outputs, core.next_deadline
         self.pump()
 
     def stop(self) -> None:
@@ -79,13 +81,11 @@ class VirtualHost:
 
     def receive(self, port: str, topic: str, payload: bytes) -> None:
         """A message arrived."""
-        if not self.alive:
-            return
-        if self.frozen:
+        if self.alive and not self.frozen:
+            self.core.receive(port, topic, payload, self.env._now // 1000)
+            self.pump()
+        elif self.alive:
             self._held.append((self.receive, (port, topic, payload)))
-            return
-        self.core.receive(port, topic, payload, self.env._now // 1000)
-        self.pump()
 
     def call(self, method: str, *args: Any) -> Any:
         """Any further input of the core; `now_ms` is added. The answer is None while frozen."""
@@ -115,19 +115,13 @@ class VirtualHost:
 
     def pump(self) -> None:
         """Perform all that the core wants done, then arm its timer."""
-        core, do = self.core, self._do
-        outputs = core.take_outputs()
-        while outputs:
+        do = self._do
+        while outputs := self._take_outputs():
             for output in outputs:
                 do[type(output)](output)
                 if not self.alive:
                     return
-            outputs = core.take_outputs()
-        self._arm()
-
-    def _arm(self) -> None:
-        """Ask the core for its deadline, and see to it that an event comes no later."""
-        deadline_ms = self.core.next_deadline()
+        deadline_ms = self._next_deadline()
         if deadline_ms is None:
             self._due_us = None
             return
@@ -154,21 +148,22 @@ class VirtualHost:
         if due_us > at_us:  # what the core waited for has moved away meanwhile
             self._arm_at(due_us)
             return
-        if self._spun[0] == at_us:
+        if self._fired_us == at_us:
             self._check_spin(at_us)
         else:
-            self._spun = (at_us, 0)
+            self._fired_us = at_us
+            self._spins = 0
         self.core.on_timer(at_us // 1000)
         self.pump()
 
     def _check_spin(self, at_us: int) -> None:
-        spins = self._spun[1] + 1
-        if spins > MOST_SPINS:
+        self._spins += 1
+        if self._spins > MOST_SPINS:
             raise SpinningCore(f"the core of {self.who} wants its timer again and again at {at_us} µs")
-        self._spun = (at_us, spins)
 
     def _event(self, event: Any) -> None:
-        self._log.emit(self.env._now, event.kind, self.who, event.fields)
+        kind, fields = event
+        self._log.emit(self.env._now, kind, self.who, fields)
 
     def _persist(self, store: Any) -> None:
         if self._store_us == 0 and store.token is None:

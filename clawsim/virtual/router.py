@@ -11,6 +11,7 @@ from fleet.hub.topics import matches
 
 MOST_CACHED = 50_000
 Reject = Callable[[str, str, str], None]
+Deliver = Callable[[str, bytes], None]
 
 
 class Subscriber(Protocol):
@@ -40,7 +41,8 @@ class TopicRouter:
         self._subscribers: dict[str, tuple[Subscriber, tuple[str, ...]]] = {}
         self._exact: dict[str, list[Subscriber]] = {}
         self._wild: list[tuple[str, Subscriber]] = []
-        self._routes: dict[str, list[Subscriber]] = {}  # topic: those whose wildcards match
+        # What does not change from message to message is found once: who hears a topic, and who may publish on it.
+        self._routes: dict[str, tuple[Deliver, ...]] = {}
         self._granted: set[tuple[str, str]] = set()
 
     def connect(self, subscriber: Subscriber, password: bytes, filters: tuple[str, ...]) -> bool:
@@ -57,9 +59,9 @@ class TopicRouter:
         for name in filters:
             if "+" in name or "#" in name:
                 self._wild.append((name, subscriber))
-                self._routes.clear()
             else:
                 self._exact.setdefault(name, []).append(subscriber)
+        self._routes.clear()
         return True
 
     def disconnect(self, subscriber: Subscriber) -> None:
@@ -96,17 +98,15 @@ class TopicRouter:
     def route(self, topic: str, payload: bytes) -> None:
         """Hand a message to whoever subscribed to its topic."""
         self.messages += 1
-        exact = self._exact.get(topic)
-        if exact:
-            for subscriber in tuple(exact):
-                subscriber.deliver(topic, payload)
-        wild = self._routes.get(topic)
-        if wild is None:
-            wild = [subscriber for name, subscriber in self._wild if matches(name, topic)]
-            if len(self._routes) < MOST_CACHED:
-                self._routes[topic] = wild
-        for subscriber in wild:
-            subscriber.deliver(topic, payload)
+        for deliver in self._routes.get(topic) or self._find_route(topic):
+            deliver(topic, payload)
+
+    def _find_route(self, topic: str) -> tuple[Deliver, ...]:
+        hearing = [*self._exact.get(topic, ()), *(each for name, each in self._wild if matches(name, topic))]
+        found = tuple(subscriber.deliver for subscriber in hearing)
+        if len(self._routes) < MOST_CACHED:
+            self._routes[topic] = found
+        return found
 
     def _refuse(self, topic: str, reason: str, identity: str) -> None:
         self.rejected += 1
@@ -116,7 +116,7 @@ class TopicRouter:
         for name in filters:
             if "+" in name or "#" in name:
                 self._wild.remove((name, subscriber))
-                self._routes.clear()
             else:
                 self._exact[name].remove(subscriber)
+        self._routes.clear()
         self._granted = {pair for pair in self._granted if pair[0] != subscriber.identity}

@@ -14,7 +14,8 @@ _NEVER = -1
 
 
 class Record:
-    """One reading: its identity, what is sent of it, and when it was last sent (or never)."""
+    """One reading: its identity, what is sent of it (`value` and `unit` as JSON text), and when it was last sent, or
+    never."""
 
     __slots__ = ("boot", "clock_ms", "event", "metric", "sent_ms", "seq", "unit", "value")
 

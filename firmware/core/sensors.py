@@ -10,7 +10,7 @@ class Sensor:
 
     def __init__(self, config: dict, start_ms: int) -> None:
         self.metric: str = config["metric"]
-        self.unit: str = config.get("unit") or ""
+        self.unit: str = encode_value(config.get("unit") or "", 0)  # as JSON text: the same for every reading
         self.event: bool = bool(config.get("event"))  # forwarded at once instead of aggregated
         self.exp: int = config.get("exp") or 0
         self.low: int = _or(config.get("low"), -MAX_MS)  # what a message can carry

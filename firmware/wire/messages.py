@@ -56,13 +56,13 @@ def encode_value(value: object, exp: int) -> str:
 
 
 def encode_reading(value: str, unit: str, boot: int, seq: int, clock: str, ms: int, event: bool = False) -> bytes:
-    """A reading; `value` is JSON text, `clock` is `age_ms` (this boot) or `up_ms` (uptime, for an earlier boot).
+    """A reading; `value` and `unit` are JSON text, `clock` is `age_ms` (this boot) or `up_ms` (uptime, for an earlier
+    boot).
 
     An `event` (a door, a leak) is to be forwarded at once.
     """
     end = ',"event":true}' if event else "}"
-    found = '{"value":%s,"unit":%s,"boot":%d,"seq":%d,"%s":%d%s' % (value, _text(unit), boot, seq, clock, ms, end)
-    return found.encode()
+    return ('{"value":%s,"unit":%s,"boot":%d,"seq":%d,"%s":%d%s' % (value, unit, boot, seq, clock, ms, end)).encode()
 
 
 def decode_reading(payload: bytes) -> "dict | None":
@@ -224,7 +224,7 @@ def decode_received(body: bytes) -> "dict | None":
         return None
     if not isinstance(missing, list) or len(missing) > MAX_MISSING:
         return None
-    return found if all([is_count(seq, MAX_SEQ) for seq in missing]) else None
+    return found if not missing or all([is_count(seq, MAX_SEQ) for seq in missing]) else None
 
 
 def encode_command(action: str, command_id: str, ttl_ms: int, by: str, params: dict) -> bytes:

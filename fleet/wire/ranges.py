@@ -61,6 +61,25 @@ class SeqRanges:
         self._firsts[at : at + 1] = [a for a, _ in rest]
         self._lasts[at : at + 1] = [b for _, b in rest]
 
+    def without(self, others: Iterable[tuple[int, int]]) -> "SeqRanges":
+        """The numbers that are in none of `others`: ascending, disjoint ranges, as iteration gives them."""
+        left: list[tuple[int, int]] = []
+        away = iter(others)
+        gone = next(away, None)
+        for first, last in self:
+            while gone is not None and gone[1] < first:
+                gone = next(away, None)
+            while gone is not None and gone[0] <= last:
+                if first < gone[0]:
+                    left.append((first, gone[0] - 1))
+                first = gone[1] + 1
+                if gone[1] > last:
+                    break
+                gone = next(away, None)
+            if first <= last:
+                left.append((first, last))
+        return SeqRanges(left)
+
     def gaps(self, first: int, last: int, most: int) -> tuple[int, list[int]]:
         """The numbers from `first` to `last` that are not in the set, at most `most` of them, and the last number
         that the answer covers: `last`, or the one before the gap that did not fit."""

@@ -224,7 +224,7 @@ class Station:
         self.given.setdefault(seq, (value, self.now_ms))
         name, ms = next(iter(clock.items())) if clock else ("age_ms", 0)
         text = orjson.dumps(value).decode()
-        payload = messages.encode_reading(text, "°C", boot, seq, name, ms)
+        payload = messages.encode_reading(text, '"°C"', boot, seq, name, ms)
         self.raw("nodes", f"clawland/{node}/temp", payload)
 
     def answer(self, command_id: str, status: str = "done", node: str = "sensor-01") -> None:

@@ -39,7 +39,7 @@ DECODERS: dict[str, tuple[Callable[[bytes], Any], tuple[str, ...]]] = {
 
 @given(VALUES, NAMES, BOOTS, SEQS, st.sampled_from(["age_ms", "up_ms"]), SPANS_MS)
 def test_a_reading_is_read_as_it_was_written(value: Any, unit: str, boot: int, seq: int, clock: str, ms: int) -> None:
-    payload = m.encode_reading(json.dumps(value), unit, boot, seq, clock, ms)
+    payload = m.encode_reading(json.dumps(value), json.dumps(unit), boot, seq, clock, ms)
     if len(payload) > m.MAX_NODE_MESSAGE_BYTES:
         assert m.decode_reading(payload) is None
         return

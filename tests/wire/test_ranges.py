@@ -41,6 +41,15 @@ class RangesAndASet(RuleBasedStateMachine):
         assert missing == wanted[:most]
         assert covered == (last if len(wanted) <= most else wanted[most] - 1)
 
+    @rule(others=st.sets(NUMBERS))
+    def without(self, others: set[int]) -> None:
+        ranges = SeqRanges()
+        for seq in sorted(others):
+            ranges.add(seq)
+        left = self.ranges.without(ranges)
+        assert {seq for seq in range(42) if seq in left} == self.model - others
+        assert len(left) == len(self.model - others)
+
     @invariant()
     def holds_the_same_numbers(self) -> None:
         assert len(self.ranges) == len(self.model)
