@@ -47,9 +47,14 @@ class Clock(Environment):
     def run_until(self, until_us: int) -> None:
         """Let everything happen that is due before `until_us`, which it is afterwards."""
         queue = self._queue
-        while queue and queue[0][0] < until_us:
-            at_us, _, _, event = heappop(queue)
+        while queue:
+            entry = heappop(queue)
+            at_us = entry[0]
+            if at_us >= until_us:
+                heappush(queue, entry)
+                break
             self._now = at_us  # type: ignore[assignment]  # every event of this clock has an integer time
+            event = entry[3]
             callbacks, event.callbacks = event.callbacks, None  # type: ignore[assignment]  # as SimPy marks it done
             for callback in callbacks:
                 callback(event)

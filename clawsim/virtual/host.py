@@ -128,14 +128,9 @@ class VirtualHost:
         self._due_us = at_us = deadline_ms * 1000
         armed_us = self._armed_us
         if armed_us is None or at_us < armed_us:
-            self._arm_at(at_us)
-
-    def _arm_at(self, at_us: int) -> None:
-        now_us = self.env._now
-        if at_us < now_us:
-            at_us = now_us
-        self._armed_us = at_us
-        Call(self.env, at_us, self._fire, at_us)
+            env = self.env
+            self._armed_us = at_us = max(at_us, env._now)
+            Call(env, at_us, self._fire, at_us)
 
     def _fire(self, event: Any) -> None:
         at_us = event._value
@@ -146,7 +141,8 @@ class VirtualHost:
         if due_us is None:
             return
         if due_us > at_us:  # what the core waited for has moved away meanwhile
-            self._arm_at(due_us)
+            self._armed_us = due_us
+            Call(self.env, due_us, self._fire, due_us)
             return
         if self._fired_us == at_us:
             self._check_spin(at_us)

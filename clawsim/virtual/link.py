@@ -49,15 +49,15 @@ class Link:
             return self._hold(direction, size, arrive, value)
         self.bytes += size
         env = self.env
-        now_us = env._now
         if self.loss or self.extra_us:
-            at_us = now_us + self._disturbed_us()
+            at_us = env._now + self._disturbed_us()
         else:
-            at_us = now_us + self.latency_us + int((2 * self._random() - 1) * self.jitter_us)
+            at_us = env._now + self.latency_us + int((2 * self._random() - 1) * self.jitter_us)
         last_us = self._last_us
         if at_us < last_us[direction]:
             at_us = last_us[direction]
-        last_us[direction] = at_us
+        else:
+            last_us[direction] = at_us
         Call(env, at_us, arrive, value)
         return True
 
