@@ -47,7 +47,7 @@ class Commands:
         tx = Transaction()
         row = self.add(tx, action, target, params, by, ttl_ms, now_ms, key)
         if tx.writes:
-            self._core.commit(tx)
+            self._core.stores.commit(tx)
         return row
 
     def add(
@@ -88,7 +88,7 @@ class Commands:
         row = self.rows.get(message["id"])
         if row is None or row["state"] not in OPEN:
             return
-        if not self._core.serves(gateway, row["target"]):
+        if not self._core.registry.serves(gateway, row["target"]):
             raise Rejected("answers a command of another site")
         before = (row["state"], row["doc"])
         status = message["status"]
@@ -109,7 +109,7 @@ class Commands:
     def on_gateway(self, gateway: str, now_ms: int) -> None:
         """The gateway is (back) there: send what waits for it at once."""
         for row in self._open.values():
-            if self._core.gateway_of(row["target"]) == gateway:
+            if self._core.registry.gateway_of(row["target"]) == gateway:
                 self._sent_ms.pop(row["id"], None)
         self.due_ms = now_ms if self._open else None
 
@@ -126,7 +126,7 @@ class Commands:
         self._arm(now_ms)
 
     def _check(self, action: str, target: str, params: Message, ttl_ms: int) -> None:
-        if not self._core.knows(target):
+        if not self._core.registry.knows(target):
             raise UnknownTarget(f"no node or gateway is called {target!r}")
         if not valid_id(action):
             raise InvalidCommand(f"{action!r} is not the name of an action")
@@ -150,7 +150,7 @@ class Commands:
 
     def _send(self, row: Message, now_ms: int) -> None:
         core = self._core
-        gateway = core.gateway_of(row["target"])
+        gateway = core.registry.gateway_of(row["target"])
         sent_ms = self._sent_ms.get(row["id"])
         waits = sent_ms is not None and now_ms - sent_ms < core.config.command_again_ms
         if gateway is None or waits or not core.health.reachable(gateway):
@@ -164,14 +164,14 @@ class Commands:
         core.send(gateway, "cmd", uplink.encode(message))
         if row["state"] == "queued":
             row["state"] = "sent"
-            core.persist([("upsert", "commands", dict(row))], None)
+            core.stores.persist([("upsert", "commands", dict(row))], None)
             core.event("command.sent", {"id": row["id"], "action": doc["action"], "target": row["target"]})
 
     def _end(self, row: Message, state: str, told: Message, now_ms: int) -> None:
         row["state"] = state
         row["doc"] = row["doc"] | told | {"ended": self._core.utc_ms(now_ms)}
         self._open.pop(row["id"], None)
-        self._core.persist([("upsert", "commands", dict(row))], None)
+        self._core.stores.persist([("upsert", "commands", dict(row))], None)
         fields = {"id": row["id"], "action": row["doc"]["action"], "target": row["target"]}
         self._core.event(f"command.{state}", fields | told)
 

@@ -28,7 +28,7 @@ class Health:
         self._ready: set[str] = set()  # gateways heard on this connection to the hub
         self._unwritten: list[tuple[int, Transaction]] = []
         self.due_ms: int | None = None
-        for gateway, row in core.gateways.items():
+        for gateway, row in core.registry.gateways.items():
             if row["doc"].get("state") == "up":
                 self._heard_ms[gateway] = now_ms
         self._arm()
@@ -44,13 +44,13 @@ class Health:
     def on_heartbeat(self, gateway: str, message: Message, now_ms: int) -> None:
         """A gateway lives; answer, and push the configuration that it lacks."""
         core = self._core
-        row = core.gateways[gateway]
+        row = core.registry.gateways[gateway]
         answer = {"v": uplink.VERSION, "n": uplink.count_of(message, "n"), "utc_ms": core.utc_ms(now_ms)}
         core.send(gateway, "heartbeat/ack", uplink.encode(answer))
         row["doc"]["health"] = {name: message.get(name) for name in _SHOWN}
         self.on_gateway(gateway, now_ms)
-        if message.get("config") != core.config_version:
-            core.push_config(gateway)
+        if message.get("config") != core.configuration.version:
+            core.configuration.push(gateway)
 
     def on_gateway(self, gateway: str, now_ms: int) -> None:
         """Any message of a gateway: it is there."""
@@ -58,16 +58,16 @@ class Health:
         heard_ms = self._heard_ms.get(gateway, self._down_ms.pop(gateway, now_ms))
         silent_ms = now_ms - heard_ms
         self._heard_ms[gateway] = now_ms
-        doc = core.gateways[gateway]["doc"]
+        doc = core.registry.gateways[gateway]["doc"]
         if doc.get("state") != "up":
             was, doc["state"] = doc.get("state"), "up"
             tx = Transaction()
-            tx.upsert("gateways", core.gateways[gateway])
+            tx.upsert("gateways", core.registry.gateways[gateway])
             tx.undo.append(lambda: doc.update(state=was))
             if was == "down":
                 core.notify(tx, f"gateway {gateway} is back", f"Silent for {silent_ms // 1000} s.")
                 core.event("gateway.up", {"gateway": gateway, "down_ms": silent_ms})
-            core.commit(tx)
+            core.stores.commit(tx)
         if gateway not in self._ready:
             self._ready.add(gateway)
             core.commands.on_gateway(gateway, now_ms)
@@ -75,9 +75,9 @@ class Health:
 
     def on_reading(self, node: str, gateway: str, age_ms: int, now_ms: int) -> None:
         """A fresh reading proves a node alive whose state nobody knew; one of an unlisted node lists it."""
-        row = self._core.nodes.get(node)
+        row = self._core.registry.nodes.get(node)
         if row is None:
-            self._core.discover(node, gateway, now_ms)
+            self._core.registry.discover(node, gateway)
             return
         row["doc"]["heard_utc_ms"] = self._core.utc_ms(now_ms) - age_ms
         if row["doc"]["state"] == "unknown" and age_ms < self._core.config.late_ms:
@@ -87,7 +87,7 @@ class Health:
         """A gateway says that a node is up or down, and with which join count. Raises Rejected."""
         core = self._core
         node, status = uplink.text_of(message, "sensor"), message["status"]
-        row = core.nodes.get(node)
+        row = core.registry.nodes.get(node)
         if row is None:
             raise Rejected("unknown node")
         doc = row["doc"]
@@ -126,13 +126,13 @@ class Health:
         core = self._core
         self._down_ms[gateway] = self._heard_ms.pop(gateway)
         self._ready.discard(gateway)
-        row = core.gateways[gateway]
+        row = core.registry.gateways[gateway]
         row["doc"]["state"] = "down"
         tx = Transaction()
         tx.upsert("gateways", row)
         core.notify(tx, f"gateway {gateway} is down", f"Silent for {silent_ms // 1000} s.")
         core.event("gateway.down", {"gateway": gateway, "silent_ms": silent_ms})
-        for node, node_row in core.nodes.items():
+        for node, node_row in core.registry.nodes.items():
             if node_row["doc"]["gateway"] == gateway and node_row["doc"]["state"] == "up":
                 node_row["doc"]["state"] = "unknown"
                 tx.upsert("nodes", node_row)
@@ -141,7 +141,7 @@ class Health:
 
     def _commit_again(self, tx: Transaction) -> None:
         """Nobody would repeat this: silence is noticed once. If the database fails, it is tried until it does not."""
-        self._core.persist(
+        self._core.stores.persist(
             tx.writes, lambda at_ms, _: tx.committed(at_ms), lambda at_ms: self._retry(tx, at_ms + AGAIN_MS)
         )
 
@@ -152,13 +152,13 @@ class Health:
     def _adopt(self, tx: Transaction, row: Message, gateway: str, attach: int, now_ms: int) -> bool:
         """Believe the highest join count; the gateway that lost is told to let go, now or when it returns."""
         core, doc = self._core, row["doc"]
-        if core.gateways[gateway]["doc"]["site"] != doc["site"]:
+        if core.registry.gateways[gateway]["doc"]["site"] != doc["site"]:
             raise Rejected("a node of another site")
         if attach <= doc["attach"]:
             self._release(tx, gateway, row["id"], doc["attach"], now_ms)
             return False
         old, doc["gateway"], doc["attach"] = doc["gateway"], gateway, attach
-        if old in core.gateways:
+        if old in core.registry.gateways:
             self._release(tx, old, row["id"], attach, now_ms)
         return True
 
@@ -169,7 +169,7 @@ class Health:
 
     def _set(self, row: Message, state: str) -> None:
         row["doc"]["state"] = state
-        self._core.save("nodes", row)
+        self._core.stores.save("nodes", row)
 
     def _arm(self) -> None:
         due_ms = [due_ms for due_ms, _ in self._unwritten]

@@ -83,7 +83,7 @@ class Ingest:
         writes: list[Any] = [("readings", commit.rows)] if commit.rows else []
         if commit.copies:
             writes.append(("compare", commit.copies))
-        self._core.persist(
+        self._core.stores.persist(
             writes + commit.tx.writes,
             lambda at_ms, conflicts: self._on_stored(commit, conflicts, at_ms),
             lambda at_ms: self._on_failed(commit, at_ms),
@@ -111,7 +111,7 @@ class Ingest:
         commit.added.append((seen, seq))
         if quality == "exact":
             for alert in core.alerts.on_reading(row, utc_ms, commit.tx.undo):
-                core.alert_changed(commit.tx, alert, now_ms)
+                core.alarms.on_change(commit.tx, alert, now_ms)
         core.health.on_reading(node, gateway, utc_ms - at_ms, now_ms)
 
     def _number(self, node: str) -> tuple[int, int]:
@@ -132,9 +132,14 @@ class Ingest:
             kind = "reading.conflict" if row in conflicts else "reading.redelivered"
             emit(Event(kind, {"node": row.node, "boot": row.boot, "seq": row.seq}))
         for row in conflicts:
-            core.keep_conflict(row)
+            self._keep_aside(row)
         commit.tx.committed(now_ms)
         self._commit_next(now_ms)
+
+    def _keep_aside(self, row: ReadingRow) -> None:
+        """A reading whose identity is taken by other content."""
+        conflict = {"id": self._core.new_name("x"), "doc": row._asdict()}
+        self._core.stores.persist([("upsert", "conflicts", conflict)], None)
 
     def _on_failed(self, commit: _Commit, now_ms: int) -> None:
         self.committing = False

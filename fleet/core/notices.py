@@ -64,5 +64,5 @@ class Notices:
     def _end(self, row: Message, state: str) -> None:
         del self._pending[row["id"]]
         row["state"] = state
-        self._core.persist([("upsert", "notifications", dict(row))], None)
+        self._core.stores.persist([("upsert", "notifications", dict(row))], None)
         self._core.event(f"notification.{state}", {"id": row["id"], "subject": row["subject"], **row["doc"]})

@@ -44,5 +44,5 @@ class LocalHub:
 
 
 def _password(core: FleetCore, gateway: str) -> bytes | None:
-    row = core.gateways.get(gateway)
+    row = core.registry.gateways.get(gateway)
     return None if row is None else mqtt_password(bytes.fromhex(row["doc"]["key"]))

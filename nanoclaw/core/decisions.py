@@ -50,7 +50,7 @@ class Decisions:
             if self._core.uplink.mode == OFFLINE or rule.get("always"):
                 self._decide(rule, node, episode, raised, now_ms)
             else:
-                self._core.persist([self._kept()], None)
+                self._core.stores.persist([self._kept()], None)
             if not raised:
                 self._raised_by.pop(episode, None)
 
@@ -84,11 +84,11 @@ class Decisions:
             if rule["action"] == "alert":
                 self._alarm(rule, node, raised, at_ms)
 
-        self._core.report("status", told, now_ms, (self._kept(),), act)
+        self._core.forwarder.report("status", told, now_ms, (self._kept(),), act)
 
     def _alarm(self, rule: Message, node: Node, on: bool, now_ms: int) -> None:
         params = {"state": "on" if on else "off", "rule": rule["name"]}
-        self._core.order("alert", node, params, "gateway", ALARM_TTL_MS, now_ms, self._core.new_name())
+        self._core.commands.order("alert", node, params, "gateway", ALARM_TTL_MS, now_ms, self._core.new_name())
 
     def _kept(self) -> tuple[str, str, list[Any]]:
         """The write that keeps the rule state."""

@@ -1,19 +1,19 @@
 """What goes up to the cloud, in which order: reports first, then the window that just closed, then the backlog."""
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from fleet.wire import uplink
+from fleet.wire.uplink import Message
 from nanoclaw.core.outbox import REPORT, Batch, Item, statistics
+from nanoclaw.core.stores import Then
 from nanoclaw.core.uplink import ONLINE
 
 if TYPE_CHECKING:
     from nanoclaw.core.gateway import GatewayCore
 
 MOST_REPORTS = 10_000
-Then = Callable[[int], None]
 
 
 class Forwarder:
@@ -46,7 +46,21 @@ class Forwarder:
         self._catching_up = False
         self.due_ms = self._store_due_ms
 
-    def store_report(self, item_id: int, body: bytes, writes: list[Any], then: Then | None) -> None:
+    def report(
+        self, verb: str, message: Message, now_ms: int, writes: tuple[Any, ...] = (), then: Then | None = None
+    ) -> None:
+        """Tell the cloud `message` under `verb`, for certain: kept until acknowledged.
+
+        `writes` go to the disk with it; `then(now_ms)` follows, also when the disk refuses (and is tried again).
+        """
+        core = self._core
+        item_id = core.outbox.next_id
+        core.outbox.next_id += 1
+        name = f"{core.id}-{core.boot:x}-r{item_id}"
+        message = {"v": uplink.VERSION, "item": name, "utc_ms": core.utc_ms(now_ms)} | message
+        self._store_report(item_id, uplink.encode({"verb": verb, "message": message}), list(writes), then)
+
+    def _store_report(self, item_id: int, body: bytes, writes: list[Any], then: Then | None) -> None:
         """Make a report durable, then send it if the cloud is there; a disk that refuses is asked again."""
 
         def stored(at_ms: int) -> None:
@@ -65,7 +79,7 @@ class Forwarder:
             self._store_due_ms = at_ms + self._core.config.commit_ms
             self._arm(at_ms)
 
-        self._core.persist([("add", item_id, REPORT, body), *self._room_for_report(), *writes], stored, failed)
+        self._core.stores.persist([("add", item_id, REPORT, body), *self._room_for_report(), *writes], stored, failed)
 
     def _room_for_report(self) -> list[tuple[str, list[int]]]:
         """The writes that make room when too many reports wait: the oldest goes, and is said to."""
@@ -99,12 +113,12 @@ class Forwarder:
         report_id = core.outbox.report_id(name)
         if report_id is not None:
             core.outbox.drop_report(report_id)
-            core.persist([("remove", [report_id])], None)
+            core.stores.persist([("remove", [report_id])], None)
             return
         batch = core.outbox.acknowledged(name)
         if batch is None:
             return  # a second acknowledgement, or one for a batch of before a restart
-        core.persist([("remove", [item.id for item in batch.items])], None)
+        core.stores.persist([("remove", [item.id for item in batch.items])], None)
         core.event("batch.acknowledged", {"batch": name, "readings": len(batch.items)})
         if not batch.live:
             self._caught = [self._caught[0] + 1, self._caught[1] + len(batch.items)]
@@ -117,7 +131,7 @@ class Forwarder:
             self._store_due_ms = None
             again, self._unstored = self._unstored[-MOST_REPORTS:], []
             for item_id, body, writes in again:
-                self.store_report(item_id, body, writes, None)
+                self._store_report(item_id, body, writes, None)
             self._arm(now_ms)
         if self.due_ms is None or now_ms < self.due_ms or not self._online:
             return

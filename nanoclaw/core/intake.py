@@ -140,7 +140,7 @@ class Intake:
                 self._said_lost.discard(item.id)
             self._on_stored(taken, at_ms)
 
-        self._core.persist(writes, on_stored, lambda at_ms: self._on_failed(taken, at_ms))
+        self._core.stores.persist(writes, on_stored, lambda at_ms: self._on_failed(taken, at_ms))
 
     def _say_lost(self, gone: list[Item]) -> None:
         """The oldest readings have to go: the outbox is full. Said before they go, so that a crash cannot hide it."""

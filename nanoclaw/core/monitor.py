@@ -44,7 +44,7 @@ class Monitor:
         node = self._core.nodes.get(node_id)
         if node is not None and node.attach < attach and node.state != "released":
             node.state = "released"
-            self._core.put(f"node:{node_id}", node.as_slot())
+            self._core.stores.put(f"node:{node_id}", node.as_slot())
 
     def on_timer(self, now_ms: int) -> None:
         """Declare down what has been silent too long."""
@@ -72,18 +72,17 @@ class Monitor:
         node.state = "up"
         node.since_ms = now_ms
         self._core.event("node.up", {"node": node.id, "boot": node.boot, "down_ms": down_ms})
-        self._core.orders.hurry(node.id)
-        self._core.send_orders(now_ms)
+        self._core.commands.hurry(node, now_ms)
         self._tell(node, heartbeat, now_ms)
 
     def _down(self, node: Node, now_ms: int) -> None:
         node.state = "down"
         node.since_ms = now_ms
         self._core.event("node.down", {"node": node.id, "silent_ms": now_ms - node.heard_ms})
-        self._core.put(f"node:{node.id}", node.as_slot())
-        self._core.report("status", {"sensor": node.id, "status": "down", "attach": node.attach}, now_ms)
+        self._core.stores.put(f"node:{node.id}", node.as_slot())
+        self._core.forwarder.report("status", {"sensor": node.id, "status": "down", "attach": node.attach}, now_ms)
 
     def _tell(self, node: Node, heartbeat: Message, now_ms: int) -> None:
-        self._core.put(f"node:{node.id}", node.as_slot())
+        self._core.stores.put(f"node:{node.id}", node.as_slot())
         told = {"sensor": node.id, "status": "up", "attach": node.attach, "boot": node.boot}
-        self._core.report("status", told | {"backlog": heartbeat["backlog"]}, now_ms)
+        self._core.forwarder.report("status", told | {"backlog": heartbeat["backlog"]}, now_ms)

@@ -80,7 +80,7 @@ class DropsItsOutbox(GatewayCore):
         if port == "hub" and self.uplink.mode == "offline":
             kept = list(self.outbox.waiting)
             self.outbox.waiting.clear()
-            self.persist([("remove", kept)], None)
+            self.stores.persist([("remove", kept)], None)
         super().link_up(port, now_ms)
 
 

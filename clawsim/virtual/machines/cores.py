@@ -1,0 +1,17 @@
+"""Which classes the machines are made of: the cores that also run for real."""
+
+from typing import Any
+
+from clawsim.virtual.memory import FleetDatabase
+from firmware.core.node import NodeCore
+from fleet.core.manager import FleetCore
+from nanoclaw.core.gateway import GatewayCore
+
+
+class Cores:
+    """Tests plant bugs by replacing one."""
+
+    node: Any = NodeCore
+    gateway: Any = GatewayCore
+    fleet: Any = FleetCore
+    database: Any = FleetDatabase

@@ -1,0 +1,94 @@
+"""A gateway: the daemon with its disk, and the local broker that lives and dies with it."""
+
+from typing import Any
+
+from clawsim.randomness import secret, stream
+from clawsim.scenario.plan import GatewayPlan
+from clawsim.virtual.machines.base import Machine
+from clawsim.virtual.memory import GatewayDisk
+from clawsim.virtual.router import TopicRouter
+from firmware.wire.auth import mqtt_password
+from firmware.wire.outputs import Connect, Credentials, Disconnect, Send
+from firmware.wire.topics import topic
+from fleet.hub.access import NodeAccess
+from nanoclaw.core.config import GatewayConfig
+
+GATEWAY_STORE_US = 5_000
+MAX_NODE_BYTES = 512
+
+
+class GatewayMachine(Machine):
+    """A Raspberry Pi with the daemon: disk, local broker, uplink."""
+
+    def __init__(self, world: Any, plan: GatewayPlan) -> None:
+        super().__init__(world, plan.id)
+        self.plan = plan
+        self.key = world.key(plan.id)
+        self.disk = GatewayDisk()
+        self.passwords: dict[str, bytes] = {}
+        local = secret(world.plan.seed, plan.id, "local")
+        access = NodeAccess(plan.id, local, self.passwords)
+        self.broker = TopicRouter(plan.id, access, MAX_NODE_BYTES, self._refused)
+        self._own = _Local(plan.id, self)
+        self._local_password = local
+        filters = tuple(topic(plan.id, verb) for verb in ("batch/ack", "heartbeat/ack", "cmd", "config"))
+        self.session = world.session(plan.id, mqtt_password(self.key), filters, self, "hub")
+
+    def config(self) -> GatewayConfig:
+        """What the daemon is configured with."""
+        plan = self.plan
+        fleet_id = self.world.plan.fleet_id
+        return GatewayConfig(id=plan.id, key=self.key, fleet_id=fleet_id, site=plan.site, role=plan.role)
+
+    def nodes_here(self) -> int:
+        """Its load, as it announces it."""
+        nodes = self.host.core.nodes.values() if self.host is not None and self.host.alive else ()
+        return sum(1 for node in nodes if node.state == "up")
+
+    def _start(self) -> None:
+        perform = {
+            Send: self._send,
+            Connect: lambda _: self.world.connect(self, self.session, self.id, "hub", self.world.hub),
+            Disconnect: lambda _: self.session.close(),
+            Credentials: self._set_passwords,
+        }
+        host = self._host(self.disk.perform, GATEWAY_STORE_US, perform)
+        rng = stream(self.world.plan.seed, self.id, "core", str(self._starts))
+        core = self.world.cores.gateway(self.config(), self.disk.restore(), rng, host.now_ms)
+        core.learn_utc(self.world.utc_ms(), host.now_ms)
+        self.broker.running = True
+        self.broker.connect(self._own, self._local_password, ("clawland/+/+",))
+        host.start(core)
+
+    def _send(self, send: Any) -> None:
+        if send.port == "hub":
+            self.session.send(send)
+        else:
+            self.broker.route(send.topic, send.payload)
+
+    def _set_passwords(self, credentials: Any) -> None:
+        self.passwords.clear()
+        self.passwords.update(credentials.passwords)
+
+    def _refused(self, name: str, reason: str, sender: str) -> None:
+        self.world.emit("message.rejected", self.id, {"topic": name, "reason": reason, "from": sender})
+
+    def _disconnect(self, silent: bool) -> None:
+        self.broker.stop(silent)
+        self.session.close()
+
+
+class _Local:
+    """The daemon as a client of its own broker, on the same machine."""
+
+    def __init__(self, identity: str, machine: GatewayMachine) -> None:
+        self.identity = identity
+        self._machine = machine
+
+    def deliver(self, name: str, payload: bytes) -> None:
+        """A message from a node; the daemon's own are not for it."""
+        if not name.endswith(("/received", "/cmd")) and self._machine.host is not None:
+            self._machine.host.receive("nodes", name, payload)
+
+    def dropped(self, silent: bool) -> None:
+        """The broker dies with the daemon."""

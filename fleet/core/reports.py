@@ -1,0 +1,79 @@
+"""Reports of gateways: the states of nodes, decisions taken offline, answers to commands.
+
+A gateway repeats a report until it is acknowledged, which follows the commit of what the report changed.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from fleet.core.transaction import Transaction
+from fleet.wire import uplink
+from fleet.wire.uplink import Message, Rejected
+
+if TYPE_CHECKING:
+    from fleet.core.manager import FleetCore
+
+
+class Reports:
+    """Checks each report and hands it to the concern that it is about."""
+
+    def __init__(self, core: "FleetCore") -> None:
+        self._core = core
+
+    def on_status(self, gateway: str, message: Message, now_ms: int) -> None:
+        """The state of a node, or a decision of the gateway. Raises Rejected."""
+        core = self._core
+        status = uplink.text_of(message, "status")
+        if core.ingest.committing and core.alerts.knows(message.get("alert")):
+            return  # that commit may yet be undone; the report comes again
+        tx = Transaction()
+        with self._settled(tx, gateway, message):
+            if status in ("up", "down"):
+                core.health.on_status(tx, gateway, message, now_ms)
+            elif status in ("alert-raised", "alert-cleared"):
+                self._on_decision(tx, gateway, message, status == "alert-raised")
+            else:
+                raise Rejected("unknown status")
+
+    def on_answer(self, gateway: str, message: Message, now_ms: int) -> None:
+        """The answer to a command. Raises Rejected."""
+        uplink.text_of(message, "id")
+        uplink.text_of(message, "status")
+        tx = Transaction()
+        with self._settled(tx, gateway, message):
+            self._core.commands.on_answer(tx, gateway, message, now_ms)
+
+    def _on_decision(self, tx: Transaction, gateway: str, message: Message, raised: bool) -> None:
+        core = self._core
+        for name in ("alert", "sensor", "rule"):
+            uplink.text_of(message, name, 128)
+        for name in ("utc_ms", "reading_utc_ms"):
+            if message.get(name) is not None:
+                uplink.count_of(message, name)
+        if message.get("value") is not None:
+            uplink.check_value(message["value"])
+        if not core.registry.serves(gateway, message["sensor"]):
+            raise Rejected("a decision about a node of another site")
+        row = core.alerts.import_decision(message, raised, tx.undo)
+        if row is not None:
+            tx.upsert("alerts", row)
+            core.alarms.tell(tx, row)
+
+    @contextmanager
+    def _settled(self, tx: Transaction, gateway: str, message: Message) -> Iterator[None]:
+        """Commit `tx`, then acknowledge the report; one that cannot be taken too, for it would come again for ever."""
+        core = self._core
+        item = message.get("item")
+        if isinstance(item, str):
+            tx.after.append(lambda _: core.acknowledge(gateway, item))
+        try:
+            yield
+        except Rejected:
+            tx.failed()
+            tx.writes.clear()
+            tx.undo.clear()
+            del tx.after[1:]
+            core.stores.commit(tx)
+            raise
+        core.stores.commit(tx)
