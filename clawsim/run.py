@@ -147,7 +147,7 @@ def write_summary(out: Path | None, outcome: Outcome) -> None:
 
 @contextmanager
 def _rare_collections() -> Iterator[None]:
-    """Hardly anything in a world is garbage in cycles, and all of it lives long: looking often costs a tenth of a run."""
+    """Hardly anything in a world is garbage in cycles and all lives long: looking often costs a tenth of a run."""
     before = gc.get_threshold()
     gc.freeze()
     gc.set_threshold(100_000, 50, 100)

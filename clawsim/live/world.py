@@ -35,7 +35,7 @@ from clawsim.scenario.plan import FLEET, HUB, FaultAction, Plan
 from clawsim.virtual.faults import FaultBoard
 from clawsim.virtual.machines import MAX_NODE_BYTES
 from clawsim.virtual.session import Session
-from clawsim.virtual.world import VirtualWorld
+from clawsim.virtual.world import VirtualWorld, receiver
 from firmware.hosting.clock import ScaledClock
 from fleet.hub.access import HubAccess
 from fleet.wire.uplink import MAX_HUB_BYTES
@@ -213,7 +213,7 @@ class LiveWorld(VirtualWorld):
             filters,
             lambda: machine.call("link_up", port),
             lambda: machine.call("link_down", port),
-            lambda name, payload: self._deliver(machine, port, name, payload),
+            receiver(machine, port),
         )
 
     def connect(self, client: Any, session: Session, low: str, high: str, server: Any) -> None:

@@ -70,7 +70,7 @@ class VirtualWorld:
             filters,
             lambda: machine.call("link_up", port),
             lambda: machine.call("link_down", port),
-            lambda name, payload: self._deliver(machine, port, name, payload),
+            receiver(machine, port),
         )
 
     def connect(self, client: Machine, session: Session, low: str, high: str, server: Any) -> None:
@@ -94,11 +94,6 @@ class VirtualWorld:
             for gateway in self.plan.gateways_of(node.site)
             if self.gateways[gateway.id].responsive and not self.links[node.id, gateway.id].is_cut
         ]
-
-    @staticmethod
-    def _deliver(machine: Machine, port: str, name: str, payload: bytes) -> None:
-        if machine.host is not None:
-            machine.host.receive(port, name, payload)
 
     # --- the run --------------------------------------------------------------------------------------------------
 
@@ -178,3 +173,13 @@ class VirtualWorld:
         for node in self.nodes.values():
             for boot, seq in node.flash.readings:
                 yield (node.id, boot, seq), node.id
+
+
+def receiver(machine: Machine, port: str) -> Callable[[str, bytes], None]:
+    """What takes messages for `machine`; lost while no process runs."""
+
+    def receive(name: str, payload: bytes) -> None:
+        if machine.host is not None:
+            machine.host.receive(port, name, payload)
+
+    return receive

@@ -13,6 +13,7 @@ class Sensor:
         self.unit: str = encode_value(config.get("unit") or "", 0)  # as JSON text: the same for every reading
         self.event: bool = bool(config.get("event"))  # forwarded at once instead of aggregated
         self.exp: int = config.get("exp") or 0
+        self._scale = 10**self.exp
         self.low: int = _or(config.get("low"), -MAX_MS)  # what a message can carry
         self.high: int = _or(config.get("high"), MAX_MS)
         self.every_ms: int | None = config.get("every_ms")
@@ -44,7 +45,7 @@ class Sensor:
 
     def number(self, value: object) -> object:
         """`value` in the metric's unit, for the trace."""
-        return round(value / 10**self.exp, self.exp) if self.exp and type(value) is int else value
+        return round(value / self._scale, self.exp) if self.exp and type(value) is int else value
 
 
 def _or(value: "int | None", default: int) -> int:

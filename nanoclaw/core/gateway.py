@@ -4,6 +4,7 @@ Ports: `nodes` is the local broker, `hub` the uplink. Like a node, a gateway is 
 This class is the switchboard; each concern has a module of its own beside it.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -29,6 +30,7 @@ from nanoclaw.core.uplink import Uplink
 
 VERSION = "0.1.0"
 MOST_TOPICS = 20_000
+Check = Callable[[Any], Message | None]
 
 
 class GatewayCore:
@@ -54,7 +56,7 @@ class GatewayCore:
         self.decisions = Decisions(self)
         self.monitor = Monitor(self)
         self.rejected = 0
-        self._topics: dict[str, tuple[str, str]] = {}  # of known nodes, split once
+        self._topics: dict[str, tuple[str, str, Check | None]] = {}  # of known nodes, split once
         self._outputs: list[Any] = []
         self._named = 0
         self._running = False
@@ -210,31 +212,36 @@ class GatewayCore:
     # --- where messages go ----------------------------------------------------------------------------------------
 
     def _from_node(self, name: str, payload: bytes, now_ms: int) -> None:
-        found = self._topics.get(name) or split(name)
-        if found is None:
-            raise Rejected("not a topic of ours")
-        node_id, verb = found
-        if verb in ("received", "cmd"):
+        node_id, verb, check = self._topics.get(name) or self._split(name)
+        if check is None:
             return  # our own, heard back
         node = self.nodes.get(node_id)
         if node is None:
             raise Rejected("unknown node")
-        if len(self._topics) < MOST_TOPICS:
-            self._topics[name] = found
-        check = _CHECKS.get(verb, messages.check_reading)
         message = check(_parsed(payload))
         if message is None:
             raise Rejected("malformed")
-        if verb == "ack":
-            self.commands.on_ack(node, message, now_ms)
-        elif check is messages.check_reading:
+        if check is messages.check_reading:
             self.intake.on_reading(node, verb, message, now_ms)
+        elif verb == "ack":
+            self.commands.on_ack(node, message, now_ms)
         elif message["fleet"] != self.config.fleet_id:
             raise Rejected("a node of another fleet")
         elif verb == "heartbeat":
             self.monitor.on_heartbeat(node, message, now_ms)
         else:
             self.monitor.on_beacon(node, message, now_ms)
+
+    def _split(self, name: str) -> tuple[str, str, Check | None]:
+        """Node, verb (or metric) and what checks such a message; kept for the topics of known nodes."""
+        found = split(name)
+        if found is None:
+            raise Rejected("not a topic of ours")
+        node_id, verb = found
+        parts = node_id, verb, _CHECKS.get(verb, messages.check_reading)
+        if node_id in self.nodes and len(self._topics) < MOST_TOPICS:
+            self._topics[name] = parts
+        return parts
 
     def _from_cloud(self, name: str, payload: bytes, now_ms: int) -> None:
         found = split(name)
@@ -251,7 +258,13 @@ class GatewayCore:
             raise Rejected("not a topic for a gateway")
 
 
-_CHECKS = {"heartbeat": messages.check_heartbeat, "beacon": messages.check_beacon, "ack": messages.check_ack}
+_CHECKS: dict[str, Check | None] = {
+    "heartbeat": messages.check_heartbeat,
+    "beacon": messages.check_beacon,
+    "ack": messages.check_ack,
+    "received": None,
+    "cmd": None,
+}
 
 
 def _parsed(payload: bytes) -> Any:

@@ -141,12 +141,20 @@ def _report_name(item: Item) -> str:
 
 def statistics(items: Iterable[Item]) -> list[Message]:
     """Per sensor and metric: count, min, mean, max and the time covered; only numbers are averaged."""
-    groups: dict[tuple[str, str], list[tuple[Any, int | None]]] = {}
+    groups: dict[tuple[str, str], Message] = {}
     for item in items:
         sensor, metric, value, utc_ms = item.sample or _sample(item.body)
-        if type(value) in (int, float):
-            groups.setdefault((sensor, metric), []).append((value, utc_ms))
-    return [_statistic(sensor, metric, group) for (sensor, metric), group in groups.items()]
+        if type(value) is not float and type(value) is not int:
+            continue
+        group = groups.get((sensor, metric))
+        if group is None:
+            first = {"sensor": sensor, "metric": metric, "count": 1, "min": value, "mean": value, "max": value}
+            groups[sensor, metric] = first | {"from_utc_ms": utc_ms, "to_utc_ms": utc_ms}
+        else:
+            _include(group, value, utc_ms)
+    for group in groups.values():
+        group["mean"] = round(group["mean"] / group["count"], 6)
+    return list(groups.values())
 
 
 def _sample(body: bytes) -> Sample:
@@ -154,16 +162,12 @@ def _sample(body: bytes) -> Sample:
     return reading["sensor"], reading["metric"], reading["value"], reading.get("utc_ms")
 
 
-def _statistic(sensor: str, metric: str, readings: list[tuple[Any, int | None]]) -> Message:
-    values = [value for value, _ in readings]
-    times = [utc_ms for _, utc_ms in readings if utc_ms is not None]
-    return {
-        "sensor": sensor,
-        "metric": metric,
-        "count": len(values),
-        "min": min(values),
-        "mean": round(sum(values) / len(values), 6),
-        "max": max(values),
-        "from_utc_ms": min(times, default=None),
-        "to_utc_ms": max(times, default=None),
-    }
+def _include(group: Message, value: float, utc_ms: int | None) -> None:
+    """One reading more; `mean` is the sum until the end."""
+    group["count"] += 1
+    group["mean"] += value
+    group["min"] = min(group["min"], value)
+    group["max"] = max(group["max"], value)
+    if utc_ms is not None:
+        group["from_utc_ms"] = utc_ms if group["from_utc_ms"] is None else min(group["from_utc_ms"], utc_ms)
+        group["to_utc_ms"] = utc_ms if group["to_utc_ms"] is None else max(group["to_utc_ms"], utc_ms)

@@ -61,10 +61,11 @@ class GatewayMachine(Machine):
         host.start(core)
 
     def _send(self, send: Any) -> None:
-        if send.port == "hub":
+        port, name, payload = send
+        if port == "hub":
             self.session.send(send)
         else:
-            self.broker.route(send.topic, send.payload)
+            self.broker.route(name, payload)
 
     def _set_passwords(self, credentials: Any) -> None:
         self.passwords.clear()
