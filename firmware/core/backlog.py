@@ -36,17 +36,17 @@ class Record:
         if self.boot == boot:
             age_ms = now_ms - self.clock_ms
             return encode_reading(self.value, self.unit, self.boot, self.seq, "age_ms", age_ms, self.event)
-        return encode_reading(self.value, self.unit, self.boot, self.seq, "up_ms", self.clock_ms)
+        return encode_reading(self.value, self.unit, self.boot, self.seq, "up_ms", self.clock_ms, self.event)
 
 
 class Backlog:
     """Unacknowledged readings, oldest first."""
 
     def __init__(self, capacity: int, restored: list) -> None:
-        """`restored`: `(boot, seq, [metric, value, unit, up_ms])` of earlier boots, oldest first."""
+        """`restored`: `(boot, seq, [metric, value, unit, up_ms, event])` of earlier boots, oldest first."""
         self.capacity = capacity
         self.dropped = 0
-        self._records = [Record(boot, seq, r[0], r[1], r[2], r[3]) for boot, seq, r in restored]
+        self._records = [Record(boot, seq, r[0], r[1], r[2], r[3], r[4]) for boot, seq, r in restored]
         self.due_ms: int | None = None
 
     def __len__(self) -> int:

@@ -184,7 +184,7 @@ class NodeCore:
         self.next_seq = seq + 1
         record = Record(self.boot, seq, sensor.metric, sensor.text(value), sensor.unit, now_ms, sensor.event)
         event = {"boot": self.boot, "seq": seq, "metric": sensor.metric, "value": sensor.number(value)}
-        flash = [record.metric, record.value, record.unit, now_ms - self.start_ms]
+        flash = [record.metric, record.value, record.unit, now_ms - self.start_ms, record.event]
         outputs.append(Store(None, [("keep", self.boot, seq, flash)]))
         outputs.append(Event("reading.produced", event))
         gone = self.backlog.add(record)

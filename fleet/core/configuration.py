@@ -1,7 +1,9 @@
 """The configuration of all gateways: one version, pushed whole to whoever lacks it."""
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from fleet.core.transaction import Transaction
 from fleet.wire import snapshot, uplink
 from fleet.wire.uplink import Message
 
@@ -17,6 +19,8 @@ class Configuration:
         self._rng = rng
         kept = {row["name"]: row["doc"] for row in slots}
         self.version: int = kept.get("config", {}).get("version", 0)
+        self._committed = self.version
+        self._gone: set[str] = set()  # rules that were deleted since the start
 
     def set_rules(self, rules: list[Message], now_ms: int) -> None:
         """Replace all rules. Raises ValueError."""
@@ -29,27 +33,54 @@ class Configuration:
         if list(core.alerts.rules.values()) == rules:
             return
         gone = [name for name in core.alerts.rules if name not in names]
-        ended = core.alerts.set_rules(rules, core.utc_ms(now_ms))
-        writes: list[Any] = [("delete", "rules", name) for name in gone]
-        writes += [("upsert", "alerts", row) for row in ended]
-        for row in ended:
-            core.event("alert.cleared", {"id": row["id"], "node": row["node"], "rule": row["rule"], "by": "cloud"})
-        writes += [("upsert", "rules", {"name": rule["name"], "doc": rule}) for rule in rules]
-        self.changed(writes, now_ms)
+        self._gone.update(gone)
+        tx = Transaction()
+        tx.writes += [("delete", "rules", name) for name in gone]
+        for row in core.alerts.set_rules(rules, core.utc_ms(now_ms)):
+            tx.upsert("alerts", row)
+            fields = {"id": row["id"], "node": row["node"], "rule": row["rule"], "by": "cloud"}
+            tx.after.append(partial(_say_cleared, core, fields))
+        for rule in rules:
+            tx.upsert("rules", {"name": rule["name"], "doc": rule})
+        self.changed(tx, now_ms)
 
-    def changed(self, writes: list[Any], now_ms: int) -> None:
-        """A new version, never one that a lost database has used before: at least the UTC in seconds."""
+    def changed(self, tx: Transaction, now_ms: int) -> None:
+        """What `tx` writes makes a new version, never one that a lost database has used before: at least the UTC in
+        seconds. Gateways are given it once it is committed."""
+        self.version = version = max(self.version + 1, self._core.utc_ms(now_ms) // 1000)
+        tx.upsert("slots", {"name": "config", "doc": {"version": version}})
+        tx.after.append(lambda _: self._on_committed(version))
+        self._core.stores.insist(tx, self._everything)
+
+    def _everything(self, tx: Transaction) -> None:
+        """All of the configuration as it is now."""
         core = self._core
-        self.version = max(self.version + 1, core.utc_ms(now_ms) // 1000)
-        slot = {"name": "config", "doc": {"version": self.version}}
-        core.stores.persist([*writes, ("upsert", "slots", slot)], None)
+        names = core.alerts.rules.keys()
+        tx.writes += [("delete", "rules", name) for name in sorted(self._gone - names)]
+        for name, rule in core.alerts.rules.items():
+            tx.upsert("rules", {"name": name, "doc": rule})
+        for table, rows in (("gateways", core.registry.gateways), ("nodes", core.registry.nodes)):
+            for row in rows.values():
+                tx.upsert(table, row)
+        for row in core.alerts.rows.values():
+            tx.upsert("alerts", row)
+        tx.upsert("slots", {"name": "config", "doc": {"version": self.version}})
+
+    def _on_committed(self, version: int) -> None:
+        core = self._core
+        self._committed = max(version, self._committed)
         for gateway in core.registry.gateways:
             if core.health.reachable(gateway):
                 self.push(gateway)
 
     def push(self, gateway: str) -> None:
-        """Send the gateway its whole configuration: the rules, and its site's nodes with their keys."""
+        """Send the gateway its whole configuration: the rules, and its site's nodes with their keys.
+
+        Not while the latest change is on its way to the database: it is sent when that is done.
+        """
         core = self._core
+        if self._committed < self.version:
+            return
         doc = core.registry.gateways[gateway]["doc"]
         keys = core.registry.keys_of_site(doc["site"])
         nonce = self._rng.getrandbits(8 * snapshot.NONCE_BYTES).to_bytes(snapshot.NONCE_BYTES, "big")
@@ -60,3 +91,7 @@ class Configuration:
     def on_ack(self, gateway: str, message: Message) -> None:
         """The gateway has a configuration on disk. Raises Rejected."""
         self._core.registry.gateways[gateway]["doc"]["config_hash"] = uplink.text_of(message, "hash")
+
+
+def _say_cleared(core: "FleetCore", fields: Message, _now_ms: int) -> None:
+    core.event("alert.cleared", fields)

@@ -14,7 +14,6 @@ from fleet.wire.uplink import Message, Rejected
 if TYPE_CHECKING:
     from fleet.core.manager import FleetCore
 
-AGAIN_MS = 5_000
 RELEASE_TTL_MS = 7 * 24 * 3600 * 1000  # a dead gateway may be repaired next week
 
 
@@ -26,7 +25,6 @@ class Health:
         self._heard_ms: dict[str, int] = {}
         self._down_ms: dict[str, int] = {}  # when gateways that are down were last heard
         self._ready: set[str] = set()  # gateways heard on this connection to the hub
-        self._unwritten: list[tuple[int, Transaction]] = []
         self.due_ms: int | None = None
         for gateway, row in core.registry.gateways.items():
             if row["doc"].get("state") == "up":
@@ -65,8 +63,9 @@ class Health:
             tx.upsert("gateways", core.registry.gateways[gateway])
             tx.undo.append(lambda: doc.update(state=was))
             if was == "down":
+                fields = {"gateway": gateway, "down_ms": silent_ms}
+                tx.after.append(lambda _: core.event("gateway.up", fields))
                 core.notify(tx, f"gateway {gateway} is back", f"Silent for {silent_ms // 1000} s.")
-                core.event("gateway.up", {"gateway": gateway, "down_ms": silent_ms})
             core.stores.commit(tx)
         if gateway not in self._ready:
             self._ready.add(gateway)
@@ -116,38 +115,35 @@ class Health:
         for gateway, heard_ms in list(self._heard_ms.items()):
             if now_ms > heard_ms + self._core.config.gateway_down_ms:
                 self._gateway_down(gateway, now_ms - heard_ms)
-        ready = [tx for due_ms, tx in self._unwritten if now_ms >= due_ms]
-        self._unwritten = [(due_ms, tx) for due_ms, tx in self._unwritten if now_ms < due_ms]
-        for tx in ready:
-            self._commit_again(tx)
         self._arm()
 
     def _gateway_down(self, gateway: str, silent_ms: int) -> None:
         core = self._core
         self._down_ms[gateway] = self._heard_ms.pop(gateway)
         self._ready.discard(gateway)
-        row = core.registry.gateways[gateway]
-        row["doc"]["state"] = "down"
+        core.registry.gateways[gateway]["doc"]["state"] = "down"
+        unknown = [node for node, row in core.registry.nodes.items() if _lost_with(row["doc"], gateway)]
+        for node in unknown:
+            core.registry.nodes[node]["doc"]["state"] = "unknown"
         tx = Transaction()
-        tx.upsert("gateways", row)
+        tx.after.append(lambda _: self._say_down(gateway, silent_ms, unknown))
         core.notify(tx, f"gateway {gateway} is down", f"Silent for {silent_ms // 1000} s.")
-        core.event("gateway.down", {"gateway": gateway, "silent_ms": silent_ms})
-        for node, node_row in core.registry.nodes.items():
-            if node_row["doc"]["gateway"] == gateway and node_row["doc"]["state"] == "up":
-                node_row["doc"]["state"] = "unknown"
-                tx.upsert("nodes", node_row)
-                core.event("node.unknown", {"node": node, "gateway": gateway})
-        self._commit_again(tx)
+        notices = list(tx.writes)
 
-    def _commit_again(self, tx: Transaction) -> None:
-        """Nobody would repeat this: silence is noticed once. If the database fails, it is tried until it does not."""
-        self._core.stores.persist(
-            tx.writes, lambda at_ms, _: tx.committed(at_ms), lambda at_ms: self._retry(tx, at_ms + AGAIN_MS)
-        )
+        def rows(tx: Transaction) -> None:
+            tx.writes += notices
+            tx.upsert("gateways", core.registry.gateways[gateway])
+            for node in unknown:
+                tx.upsert("nodes", core.registry.nodes[node])
 
-    def _retry(self, tx: Transaction, due_ms: int) -> None:
-        self._unwritten.append((due_ms, tx))
-        self._arm()
+        tx.writes.clear()
+        rows(tx)
+        core.stores.insist(tx, rows)  # silence is noticed once
+
+    def _say_down(self, gateway: str, silent_ms: int, unknown: list[str]) -> None:
+        self._core.event("gateway.down", {"gateway": gateway, "silent_ms": silent_ms})
+        for node in unknown:
+            self._core.event("node.unknown", {"node": node, "gateway": gateway})
 
     def _adopt(self, tx: Transaction, row: Message, gateway: str, attach: int, now_ms: int) -> bool:
         """Believe the highest join count; the gateway that lost is told to let go, now or when it returns."""
@@ -172,9 +168,13 @@ class Health:
         self._core.stores.save("nodes", row)
 
     def _arm(self) -> None:
-        due_ms = [due_ms for due_ms, _ in self._unwritten]
-        due_ms += [heard_ms + self._core.config.gateway_down_ms + 1 for heard_ms in self._heard_ms.values()]
-        self.due_ms = min(due_ms, default=None)
+        heard_ms = min(self._heard_ms.values(), default=None)
+        self.due_ms = None if heard_ms is None else heard_ms + self._core.config.gateway_down_ms + 1
+
+
+def _lost_with(doc: Message, gateway: str) -> bool:
+    """Whether nobody can tell about that node any more, now that `gateway` is silent."""
+    return bool(doc["gateway"] == gateway and doc["state"] == "up")
 
 
 _SHOWN = ("mode", "nodes_up", "nodes_down", "outbox_readings", "uptime_ms", "version", "config", "role", "rejected")

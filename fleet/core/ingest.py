@@ -51,8 +51,19 @@ class Ingest:
             return  # a copy of one that waits
         for reading, reason in refused:
             self._refuse(gateway, reading, reason)
-        self._queue.append((gateway, batch, readings))
+        self._queue.append((gateway, batch, self._of_site(gateway, readings)))
         self._commit_next(now_ms)
+
+    def _of_site(self, gateway: str, readings: list[Message]) -> list[Message]:
+        """The readings that the gateway may speak for; the others are refused."""
+        registry = self._core.registry
+        site = registry.gateways[gateway]["doc"]["site"]
+        own = [reading for reading in readings if registry.is_of(reading["sensor"], site)]
+        if len(own) < len(readings):
+            for reading in readings:
+                if not registry.is_of(reading["sensor"], site):
+                    self._refuse(gateway, reading, "a reading of a node of another site")
+        return own
 
     def _refuse(self, gateway: str, reading: Any, reason: str) -> None:
         """Say which reading cannot be stored; when it has an identity, it is lost."""

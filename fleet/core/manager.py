@@ -92,6 +92,7 @@ class FleetCore:
 
     def on_timer(self, now_ms: int) -> None:
         """Do all that is due."""
+        self.stores.on_timer(now_ms)
         self.connection.on_timer(now_ms)
         self.health.on_timer(now_ms)
         self.commands.on_timer(now_ms)
@@ -99,7 +100,8 @@ class FleetCore:
 
     def next_deadline(self) -> int | None:
         """When `on_timer` is wanted next, in core milliseconds."""
-        due_ms = (self.connection.due_ms, self.health.due_ms, self.commands.due_ms, self.notices.due_ms)
+        concerns = (self.stores, self.connection, self.health, self.commands, self.notices)
+        due_ms = [concern.due_ms for concern in concerns]
         return min([at_ms for at_ms in due_ms if at_ms is not None], default=None)
 
     def take_outputs(self) -> list[Any]:
@@ -196,8 +198,9 @@ class FleetCore:
     # --- where messages go ----------------------------------------------------------------------------------------
 
     def _from_gateway(self, gateway: str, verb: str, payload: bytes, now_ms: int) -> None:
-        if verb == "batch":
+        if verb != "heartbeat":  # which is answered first
             self.health.on_gateway(gateway, now_ms)
+        if verb == "batch":
             self.ingest.on_batch(gateway, payload, now_ms)
         elif verb == "batch/gz":
             self.ingest.on_batch(gateway, uplink.decompress(payload), now_ms)

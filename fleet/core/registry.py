@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from firmware.wire.auth import KEY_BYTES
 from firmware.wire.ids import valid_id
+from fleet.core.transaction import Transaction
 from fleet.wire.uplink import Message
 
 if TYPE_CHECKING:
@@ -58,6 +59,11 @@ class Registry:
         row = self.nodes.get(target)
         return gateway == target or (row is not None and row["doc"]["site"] == self.gateways[gateway]["doc"]["site"])
 
+    def is_of(self, node: str, site: str) -> bool:
+        """Whether a gateway of `site` may speak for `node`: it is registered there, or nowhere."""
+        row = self.nodes.get(node)
+        return row is None or row["doc"]["site"] == site
+
     def keys_of_site(self, site: str) -> dict[str, bytes]:
         """The keys of a site's registered nodes."""
         return {
@@ -83,5 +89,6 @@ class Registry:
         row["doc"].update(kept)
         rows[entity_id] = row
         if changed:
-            written = {**row, "doc": dict(row["doc"])}
-            self._core.configuration.changed([("upsert", table, written)], now_ms)
+            tx = Transaction()
+            tx.upsert(table, row)
+            self._core.configuration.changed(tx, now_ms)

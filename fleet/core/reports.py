@@ -73,7 +73,7 @@ class Reports:
             tx.failed()
             tx.writes.clear()
             tx.undo.clear()
-            del tx.after[1:]
+            del tx.after[1 if isinstance(item, str) else 0 :]
             core.stores.commit(tx)
             raise
         core.stores.commit(tx)

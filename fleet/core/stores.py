@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 Done = Callable[[int, list[ReadingRow]], None]
 """Called with the time of the commit, in core milliseconds, and the conflicting copies."""
+Refresh = Callable[[Transaction], None]
+"""Puts rows as they are now in the place of those that were not stored."""
+AGAIN_MS = 5_000
 
 
 class Stores:
@@ -22,6 +25,12 @@ class Stores:
         self._core = core
         self._token = 0
         self._waiting: dict[int, tuple[Done, Callable[[int], None] | None]] = {}
+        self._unwritten: list[tuple[int, Transaction, Refresh]] = []
+
+    @property
+    def due_ms(self) -> int | None:
+        """When what the database refused is tried again."""
+        return min((due_ms for due_ms, _, _ in self._unwritten), default=None)
 
     def persist(self, writes: list[Any], then: Done | None, failed: Callable[[int], None] | None = None) -> None:
         """Store `writes` as one transaction; `then(now_ms, conflicts)` once committed, `failed(now_ms)` if not."""
@@ -35,6 +44,26 @@ class Stores:
     def commit(self, tx: Transaction) -> None:
         """Store what `tx` holds as one transaction, and go on from there."""
         self.persist(tx.writes, lambda at_ms, _: tx.committed(at_ms), lambda _: tx.failed())
+
+    def insist(self, tx: Transaction, refresh: Refresh) -> None:
+        """Store what `tx` holds, which nobody would repeat: if the database refuses, again until it does not. What
+        happened meanwhile must not be overwritten, so the rows are then made anew by `refresh`."""
+        self.persist(
+            tx.writes,
+            lambda at_ms, _: tx.committed(at_ms),
+            lambda at_ms: self._unwritten.append((at_ms + AGAIN_MS, tx, refresh)),
+        )
+
+    def on_timer(self, now_ms: int) -> None:
+        """Try again what is due."""
+        if not self._unwritten:
+            return
+        ready = [entry for entry in self._unwritten if now_ms >= entry[0]]
+        self._unwritten = [entry for entry in self._unwritten if now_ms < entry[0]]
+        for _, tx, refresh in ready:
+            tx.writes.clear()
+            refresh(tx)
+            self.insist(tx, refresh)
 
     def save(self, table: str, row: Message) -> None:
         """Keep a row as it is now, without waiting for it."""

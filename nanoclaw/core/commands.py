@@ -121,7 +121,7 @@ class Commands:
             else:
                 core.event("command.acknowledged", _named(order) | {"status": message["status"]})
             return
-        if message["id"].startswith(core.id + "-"):
+        if message["id"].startswith(core.id + ":"):
             return  # our own alarm, answered a second time
         if message["id"] in self._orders:
             raise Rejected("answers a command for another node")

@@ -129,7 +129,9 @@ class Forwarder:
         """Send the backlog on, and again what was not acknowledged in time."""
         if self._store_due_ms is not None and now_ms >= self._store_due_ms:
             self._store_due_ms = None
-            again, self._unstored = self._unstored[-MOST_REPORTS:], []
+            again, self._unstored = self._unstored, []
+            for item_id, *_ in again[:-MOST_REPORTS]:
+                self._core.event("report.dropped", {"item": item_id})
             for item_id, body, writes in again:
                 self._store_report(item_id, body, writes, None)
             self._arm(now_ms)

@@ -181,9 +181,9 @@ class GatewayCore:
         self._outputs.append(Send("hub", self._hub_topics[verb], payload))
 
     def new_name(self) -> str:
-        """An id that no gateway and no restart of this one gives twice."""
+        """A name that nobody else gives, nor a restart of this one: no id of the fleet has a colon."""
         self._named += 1
-        return f"{self.id}-{self.boot:x}-{self._named}"
+        return f"{self.id}:{self.boot:x}:{self._named}"
 
     def utc_ms(self, now_ms: int) -> int | None:
         """UTC at `now_ms`, or None while it is unknown."""

@@ -34,6 +34,17 @@ def test_an_event_sensors_reading_says_so_at_every_transmission() -> None:
     assert [found.get("event") for found in board.sent("temp")] == [None, None]
 
 
+def test_an_event_stays_one_when_it_is_sent_after_a_loss_of_power() -> None:
+    board = Board(sensors=[DOOR | {"event": True}, TEMP]).power_on()
+    board.sampled("badge-17", 0)
+    board.sampled(2100, 1)
+    board.power_on(100_000)
+    board.link_up()
+    board.at(100_000)
+    assert [found.get("event") for found in board.sent("door")] == [True]
+    assert [found.get("event") for found in board.sent("temp")] == [None]
+
+
 def test_readings_are_numbered_one_after_another_over_all_sensors() -> None:
     board = Board(sensors=[TEMP, DOOR]).started()
     board.sampled(2512, 0)

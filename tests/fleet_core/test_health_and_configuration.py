@@ -205,6 +205,61 @@ def test_a_change_goes_to_the_gateways_that_are_there_with_a_higher_version() ->
     assert pushed["version"] > before and cloud.sent("config", "gateway-02") == []
 
 
+def test_a_change_is_sent_to_no_gateway_before_it_is_committed() -> None:
+    cloud = Cloud().started()
+    cloud.forget()
+    cloud.hold_stores = True
+    cloud.core.set_rules([HOT | {"name": "hotter"}], cloud.now_ms)
+    cloud.pump()
+    cloud.heartbeat(config=0)
+    assert cloud.sent("config") == []
+    cloud.finish_stores()
+    assert [pushed["rules"][0]["name"] for pushed in cloud.sent("config")] == ["hotter"]
+
+
+def test_a_change_that_the_database_refused_is_stored_and_sent_when_it_works_again() -> None:
+    cloud = Cloud().started()
+    cloud.refuse_stores = True
+    cloud.core.set_rules([HOT | {"name": "hotter"}], cloud.now_ms)
+    cloud.pump()
+    cloud.core.set_rules([HOT | {"name": "hottest"}], cloud.now_ms)
+    cloud.pump()
+    assert cloud.sent("config") == [] and list(cloud.table("rules")) == ["hot"]
+    cloud.refuse_stores = False
+    cloud.later(10_000)
+    assert {pushed["rules"][0]["name"] for pushed in cloud.sent("config")} == {"hottest"}
+    assert list(cloud.table("rules")) == ["hottest"]
+    assert cloud.table("slots")["config"]["doc"]["version"] == cloud.core.config_version
+
+
+def test_a_refused_change_does_not_overwrite_a_later_one_that_was_taken() -> None:
+    cloud = Cloud().started()
+    cloud.refuse_stores = True
+    cloud.core.set_rules([HOT | {"name": "hotter"}], cloud.now_ms)
+    cloud.pump()
+    cloud.refuse_stores = False
+    cloud.core.set_rules([HOT | {"name": "hottest"}], cloud.now_ms)
+    cloud.pump()
+    cloud.later(10_000)
+    assert list(cloud.table("rules")) == ["hottest"]
+    assert cloud.table("slots")["config"]["doc"]["version"] == cloud.core.config_version
+
+
+def test_a_gateway_is_said_to_be_down_and_up_once_that_is_committed() -> None:
+    cloud = Cloud().started()
+    cloud.hold_stores = True
+    cloud.forget()
+    cloud.at(200_000)
+    assert cloud.kinds("gateway.down", "node.unknown") == []
+    cloud.finish_stores()
+    assert cloud.kinds("gateway.down") == ["gateway.down"]
+    cloud.hold_stores = True
+    cloud.status("sensor-01", "up")
+    assert cloud.kinds("gateway.up") == []
+    cloud.finish_stores()
+    assert cloud.kinds("gateway.up") == ["gateway.up"], "any message of a gateway shows that it is there"
+
+
 def test_the_same_inventory_again_changes_no_version() -> None:
     cloud = Cloud().started()
     before = cloud.core.config_version

@@ -272,3 +272,18 @@ def test_utc_stamps_the_row_but_a_wrong_clock_of_the_manager_changes_no_reading(
     cloud.batch("b-1", cloud.reading(21.0, 0, age_ms=50_000))
     (row,) = cloud.rows()
     assert row.utc_ms == EPOCH_MS - 50_000 and row.stored_utc_ms == EPOCH_MS
+
+
+def test_a_gateway_speaks_for_nodes_of_its_own_site_only() -> None:
+    cloud = Cloud().started()
+    cloud.heartbeat("gateway-09")
+    cloud.forget()
+    cloud.batch("b-1", cloud.reading(99.0, 0), cloud.reading(20.0, 0, node="stranger"), gateway="gateway-09")
+    assert [row.node for row in cloud.rows()] == ["stranger"], "a node that nobody registered is only listed"
+    assert cloud.kinds("alert.raised") == []
+    (refused,) = cloud.events("message.rejected")
+    assert refused["from"] == "gateway-09" and "another site" in refused["reason"]
+    assert [lost["node"] for lost in cloud.events("reading.lost")] == ["sensor-01"]
+    assert cloud.acks("gateway-09") == ["b-1"], "or it would come again for ever"
+    cloud.batch("b-2", cloud.reading(21.0, 0), gateway="gateway-02")
+    assert len(cloud.rows()) == 2, "a fallback of the same site speaks for it"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.nanoclaw_core.rig import BOOT, EPOCH_MS, HOT, Station
+from tests.nanoclaw_core.rig import BOOT, EPOCH_MS, HOT, Station, Store
 
 
 def statuses(station: Station, node: str = "sensor-01") -> list[str]:
@@ -244,3 +244,51 @@ def test_a_release_with_an_older_join_count_is_ignored() -> None:
     station.command("c-9", target=None, action="release", params={"node": "sensor-01", "attach": 2})
     station.at(400_000)
     assert "node.down" in station.kinds()
+
+
+def test_an_answer_reaches_the_cloud_whatever_its_command_is_called() -> None:
+    station = Station().online()
+    station.heartbeat()
+    for name in ("gateway-01-1f-1", "c-1", "gateway-01"):
+        station.command(name)
+        station.answer(name)
+        station.answer(name)
+    station.later(1_000)
+    told = {report["id"] for report in station.reports.values() if report["verb"] == "ack"}
+    assert told == {"gateway-01-1f-1", "c-1", "gateway-01"}
+
+
+# --- a disk that refuses --------------------------------------------------------------------------------------------
+
+
+def _written(station: Station) -> list[tuple[str, object]]:
+    return [write[1:3] for store in station.of(Store) for write in store.writes if write[0] == "put"]
+
+
+def test_a_disk_that_refuses_for_long_is_owed_the_latest_of_each_slot_only() -> None:
+    station = Station().online()
+    station.refuse_stores = True
+    for number in range(2_000):
+        station.core.stores.put("a", number)
+        station.core.stores.put("b", -number)
+        station.pump()
+    station.forget()
+    station.refuse_stores = False
+    station.later(60_000)
+    assert sorted(write for write in _written(station) if write[0] in "ab") == [("a", 1_999), ("b", -1_999)]
+
+
+def test_what_a_disk_refused_does_not_overwrite_what_it_took_meanwhile() -> None:
+    station = Station().online()
+    station.hold_stores = True
+    station.core.stores.put("a", "old")
+    station.core.stores.put("a", "new")
+    station.pump()
+    old, new = station.held
+    station.held.clear()
+    station.hold_stores = False
+    station.core.store_failed(old.token, "disk full", station.now_ms)
+    station.disk.perform(new.writes)
+    station.core.stored(new.token, station.now_ms)
+    station.later(60_000)
+    assert station.disk.slots["a"] == "new"
