@@ -12,7 +12,7 @@ from clawsim.scenario.models import CallEntry, FaultEntry, InjectEntry, Payload,
 from clawsim.scenario.plan import HUB, Action, CallAction, FaultAction, InjectAction, Json, RulePlan
 from clawsim.scenario.source import plain
 from clawsim.scenario.targets import TargetError, entity_of, links_of
-from fleet.wire.expression import ExpressionError, parse
+from fleet.wire.expression import ExpressionError, parse, meets_both
 
 LINK_FAULTS = ("cut", "delay", "loss")
 MAX_PAYLOAD_BYTES = 2**20
@@ -28,6 +28,9 @@ def resolve_rules(scenario: Scenario, context: Context) -> list[RulePlan]:
         clear = None if rule.clear is None else _condition(rule, "clear", rule.clear, context)
         if when and clear and clear["metric"] != when["metric"]:
             context.complain(rule.mark("clear"), f"clear: must be about the same metric as `when`: {when['metric']}")
+        elif when and clear and (both := meets_both(when, clear)) is not None:
+            problem = f"clear: overlaps `when`: {both} would raise and clear at once, again and again"
+            context.complain(rule.mark("clear"), problem)
         plans[rule.name] = RulePlan(rule.name, when, clear, rule.action, rule.severity, rule.when, rule.clear)
     return list(plans.values())
 

@@ -34,10 +34,11 @@ class Link:
         self.loss = loss
         self.extra_us = 0
         self.is_cut = False
+        self.cuts = 0
         self.bytes = 0
         self.blocked = 0  # messages and attempts that a cut kept from crossing: evidence that it works
         self.disturbed = 0  # messages that a delay or loss fault made late
-        self.crossed_while_cut = 0
+        self.crossed_while_cut = 0  # messages that were sent and arrived in one and the same cut, say the receivers
         self._random = rng.random
         self._last_us = [0, 0]
         self._held: list[tuple[int, int, Arrive, Any]] = []
@@ -64,6 +65,16 @@ class Link:
     def cut(self) -> None:
         """From now on nothing crosses."""
         self.is_cut = True
+        self.cuts += 1
+
+    def mark(self) -> int:
+        """What a message that is sent now carries, for `check_mark` where it arrives."""
+        return self.cuts if self.is_cut else 0
+
+    def check_mark(self, mark: int) -> None:
+        """A message with this mark has arrived: in a cut that it was sent in, it should not have."""
+        if self.is_cut and mark == self.cuts:
+            self.crossed_while_cut += 1
 
     def heal(self) -> None:
         """What waits follows, in order."""

@@ -53,16 +53,18 @@ class Session:
 
     def send(self, send: Any) -> None:
         """Perform a core's Send; lost when not connected."""
-        if self.connected and self._link is not None:
+        link = self._link
+        if self.connected and link is not None:
             _, topic, payload = send
             size = len(payload) + len(topic) + OVERHEAD_BYTES
-            self._link.transmit(UP, size, self._arrived_up, (self._generation, topic, payload))
+            link.transmit(UP, size, self._arrived_up, (self._generation, topic, payload, link.mark()))
 
     def deliver(self, topic: str, payload: bytes) -> None:
         """The broker has a message for this client."""
-        if self._link is not None:
+        link = self._link
+        if link is not None:
             size = len(payload) + len(topic) + OVERHEAD_BYTES
-            self._link.transmit(DOWN, size, self._arrived_down, (self._generation, topic, payload))
+            link.transmit(DOWN, size, self._arrived_down, (self._generation, topic, payload, link.mark()))
 
     def dropped(self, silent: bool) -> None:
         """The broker is gone. The client hears of it over the link; after a power loss only when it says something to
@@ -96,17 +98,21 @@ class Session:
             self._on_down()
 
     def _arrived_up(self, event: Any) -> None:
-        generation, topic, payload = event._value
+        generation, topic, payload, mark = event._value
         if generation != self._generation or self._router is None or not self._router.running:
             return
+        if mark:
+            self._link.check_mark(mark)  # type: ignore[union-attr]  # a session with a router has a link
         if self._forgotten:
             self.dropped(silent=False)
         else:
             self._router.publish(self.identity, topic, payload)
 
     def _arrived_down(self, event: Any) -> None:
-        generation, topic, payload = event._value
+        generation, topic, payload, mark = event._value
         if generation == self._generation:
+            if mark:
+                self._link.check_mark(mark)  # type: ignore[union-attr]  # as long as the generation is this one
             self._on_message(topic, payload)
 
     def _reset(self, event: Any) -> None:

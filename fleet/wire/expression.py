@@ -3,7 +3,7 @@
 import re
 
 from firmware.wire.ids import valid_metric
-from firmware.wire.rules import OPERATORS
+from firmware.wire.rules import OPERATORS, holds
 
 MAX_CHARS = 200
 _TOKEN = re.compile(r"\s*(?:(?P<number>-?\d+(?:\.\d+)?)|(?P<word>\w+)|(?P<op>[<>=!]=|[<>])|(?P<text>\"[^\"]*\"))")
@@ -78,3 +78,21 @@ def check_condition(tree: object) -> Condition:
     if isinstance(value, bool | str) and tree["op"] not in ("==", "!="):
         raise ValueError(f"{tree['op']} needs a number, not {value!r}")
     return tree
+
+
+def meets_both(when: Condition, clear: Condition) -> object:
+    """A value that would raise an episode and end it at once, or None: with one, a level signal raises alert after
+    alert. The limits, what lies just beyond and what lies between stand for all values."""
+    for value in _examples(when["value"], clear["value"]):
+        if holds(when, value) and holds(clear, value):
+            return value
+    return None
+
+
+def _examples(one: object, other: object) -> list[object]:
+    if isinstance(one, bool) and isinstance(other, bool):
+        return [True, False]
+    if isinstance(one, int | float) and isinstance(other, int | float):
+        low, high = sorted((one, other))
+        return [(low + high) / 2, one, other, low - 1, high + 1]
+    return [one, other, f"{one}{other}"]

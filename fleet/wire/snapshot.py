@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from firmware.wire.auth import KEY_BYTES, hmac_sha256
 from firmware.wire.ids import valid_id
-from fleet.wire.expression import check_condition
+from fleet.wire.expression import check_condition, meets_both
 from fleet.wire.uplink import MAX_HUB_BYTES, Message, Rejected, count_of, decode, text_of
 
 MAX_SNAPSHOT_BYTES = MAX_HUB_BYTES
@@ -67,6 +67,9 @@ def check_rule(rule: Any) -> None:
         raise Rejected(f"rule {rule['name']}: {error}") from error
     if len({condition["metric"] for condition in conditions}) > 1:
         raise Rejected(f"rule {rule['name']}: when and clear are about different metrics")
+    both = meets_both(*conditions) if len(conditions) == 2 else None
+    if both is not None:
+        raise Rejected(f"rule {rule['name']}: {both} would raise and clear at once; when and clear must not overlap")
 
 
 def _cipher(gateway_key: bytes) -> AESGCM:

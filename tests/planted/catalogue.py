@@ -193,6 +193,13 @@ BUGS = (
         world=planted.LeakingWorld,
     ),
     Bug(
+        "a link that holds one message of a cut and lets the others through",
+        "fault outage had no effect",
+        outage,
+        "INVALID",
+        world=planted.SieveWorld,
+    ),
+    Bug(
         "a fleet manager that stores what nobody took",
         r"\d+ readings phantom",
         quiet,

@@ -255,6 +255,25 @@ class LyingWorld(VirtualWorld):
         self.faults = LiesAboutFaults(self)
 
 
+class _Sieve(Link):
+    """Holds the first message of a cut, so that it seems to work, and lets all others through."""
+
+    def transmit(self, direction: int, size: int, arrive: Any, value: Any) -> bool:
+        if not self.is_cut or not self.blocked:
+            return super().transmit(direction, size, arrive, value)
+        self.env.call_at(self.env.now_us + self.latency_us, arrive, value)
+        return True
+
+
+class SieveWorld(VirtualWorld):
+    """All links of this world are sieves."""
+
+    def _make_links(self) -> None:
+        super()._make_links()
+        for link in self.links.values():
+            link.__class__ = _Sieve
+
+
 class LeakingWorld(VirtualWorld):
     def __init__(self, plan: Plan, log: EventLog, cores: type[Cores] = Cores) -> None:
         super().__init__(plan, log, cores)

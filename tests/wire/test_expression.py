@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from firmware.wire.rules import OPERATORS, holds
-from fleet.wire.expression import MAX_CHARS, ExpressionError, check_condition, parse
+from fleet.wire.expression import MAX_CHARS, ExpressionError, check_condition, meets_both, parse
 from tests.wire.strategies import ANY_JSON, METRICS
 
 SPACES = st.text(" \t", max_size=3)
@@ -89,3 +89,28 @@ def test_a_tree_that_travels_is_checked_and_a_checked_one_can_be_evaluated(tree:
         return
     for value in (1, -2.5, True, "text"):
         assert holds(condition, value) in (True, False)
+
+
+NUMERIC = st.builds(lambda op, value: parse(f"temp {op} {value}"), st.sampled_from(OPERATORS), st.integers(-4, 4))
+
+
+@given(NUMERIC, NUMERIC)
+def test_thresholds_that_overlap_are_found_and_no_others(when: dict[str, object], clear: dict[str, object]) -> None:
+    grid = [number / 4 for number in range(-24, 25)]
+    assert (meets_both(when, clear) is not None) == any(holds(when, value) and holds(clear, value) for value in grid)
+
+
+@pytest.mark.parametrize(
+    ("when", "clear", "overlap"),
+    [
+        ("temp > 30", "temp < 29", False),
+        ("temp > 30", "temp <= 30", False),
+        ("temp > 30", "temp < 31", True),
+        ("door == true", "door == false", False),
+        ("door == true", "door != false", True),
+        ('tag == "a"', 'tag != "a"', False),
+        ('tag != "a"', 'tag != "b"', True),
+    ],
+)
+def test_one_value_must_not_raise_and_clear(when: str, clear: str, overlap: bool) -> None:
+    assert (meets_both(parse(when), parse(clear)) is not None) == overlap
