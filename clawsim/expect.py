@@ -102,7 +102,8 @@ def _judge_call(expectation: CallExpectation, answers: Mapping[str, Mapping[str,
     wrong = expectation.status is not None and answer["status"] != expectation.status
     wrong = wrong or not _contains(answer["body"], expectation.body_contains)
     late = expectation.within_us is not None and answer["took_us"] > expectation.within_us
-    seen = f"{answer['status']} after {answer['took_us'] / 1e6:.1f} s"
+    said = "no answer" if answer["status"] is None else str(answer["status"])
+    seen = f"{said} after {answer['took_us'] / 1e6:.1f} s"
     result = answer["body"].get("result") if isinstance(answer["body"], dict) else None
     return Judgement(expectation.name, FAIL if wrong or late else PASS, seen + (f", {result}" if result else ""))
 

@@ -12,14 +12,18 @@ from clawsim.virtual.operator import WORLD, Operator
 class LiveOperator(Operator):
     """Does for real what concerns a real part, and leaves the rest to the virtual operator."""
 
+    def prepare(self) -> None:
+        """The virtual API, unless the fleet manager is real."""
+        if FLEET not in self._world.real:
+            super().prepare()
+
     def call(self, action: CallAction) -> None:
         """Send the request; the answer comes when it comes."""
         world = self._world
         if FLEET not in world.real:
             super().call(action)
             return
-        world.emit("call.sent", WORLD, {"of": action.name, "method": action.method, "path": action.path})
-        self.waiting += 1
+        self._say_sent(action)
         world.background(self._call(action, world.env.now))
 
     def inject(self, action: InjectAction) -> None:

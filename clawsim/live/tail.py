@@ -8,6 +8,7 @@ all have ended.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -76,6 +77,7 @@ class Tail:
 
     def __init__(self, sink: Sink) -> None:
         self.events: list[TraceEvent] = []
+        self.counts: Counter[str] = Counter()
         self._sink = sink
         self._readers: dict[Path, TraceReader] = {}
 
@@ -91,6 +93,7 @@ class Tail:
     def say(self, event: TraceEvent) -> None:
         """An event of the world's own."""
         self.events.append(event)
+        self.counts[event.kind] += 1
         self._sink(event)
 
     def emit(self, t_us: int, kind: str, who: str, fields: Fields) -> None:

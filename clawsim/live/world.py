@@ -86,6 +86,7 @@ class LiveWorld(VirtualWorld):
         self._replace_machines()
         self._replace_links()
         self._build_bridges()
+        self.operator.prepare()
         await asyncio.gather(*(machine.stand_by() for machine in self.real_machines()))
 
     def real_machines(self) -> list[RealMachine]:

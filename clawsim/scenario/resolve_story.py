@@ -12,7 +12,7 @@ from clawsim.scenario.models import CallEntry, FaultEntry, InjectEntry, Payload,
 from clawsim.scenario.plan import HUB, Action, CallAction, FaultAction, InjectAction, Json, RulePlan
 from clawsim.scenario.source import plain
 from clawsim.scenario.targets import TargetError, entity_of, links_of
-from fleet.wire.expression import ExpressionError, parse, meets_both
+from fleet.wire.expression import ExpressionError, meets_both, parse
 
 LINK_FAULTS = ("cut", "delay", "loss")
 MAX_PAYLOAD_BYTES = 2**20

@@ -39,7 +39,7 @@ _MESSAGES = {
 }
 _PATTERNS = {
     ID_PATTERN: "is not an id: lower-case letters, digits and hyphens, at most 32, no hyphen first",
-    CALL_PATTERN: "is not METHOD /path, as in GET /api/nodes",
+    CALL_PATTERN: "is not METHOD /path, as in GET /api/v1/fleet/nodes",
     HEX_PATTERN: "is not hexadecimal: two digits a byte",
 }
 

@@ -94,6 +94,11 @@ class FleetDatabase:
         ]
         return restored
 
+    def as_writes(self) -> list[Any]:
+        """All of it as the writes of one transaction, to copy it elsewhere."""
+        upserts = [("upsert", table, row) for table, rows in self.tables.items() for row in rows.values()]
+        return [*upserts, ("readings", list(self.rows()))]
+
     def identities(self) -> Iterator[Identity]:
         """The identity of every stored reading, as often as it is stored."""
         for (node, boot), rows in self.readings.items():

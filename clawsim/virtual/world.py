@@ -117,6 +117,7 @@ class VirtualWorld:
 
     def begin(self) -> None:
         """Power everything on and lay out the timeline."""
+        self.operator.prepare()
         self.hub.power_on(0)
         self.fleet.power_on(0)
         for gateway in self.gateways.values():

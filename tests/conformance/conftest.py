@@ -61,7 +61,7 @@ def brokers() -> list[Spec]:
 
 def mixtures() -> list[Spec]:
     """Runs of which only some parts are real."""
-    found = [Spec("short", "mixed", real=parts) for parts in MIXTURES]
+    found = [Spec("short", "mixed", real=parts) for parts in MIXTURES] + [Spec("calls", "mixed", real=("gateways",))]
     if FULL:
         found += [Spec(name, "mixed", real=("gateways",)) for name in SCENARIOS]
         found += [Spec(name, "mixed", real=("nodes",)) for name in SCENARIOS]
