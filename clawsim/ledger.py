@@ -48,7 +48,7 @@ class Account:
         """How many readings met `fate`, all or those of one cause (or place)."""
         found = getattr(self, fate)
         if isinstance(found, Counter):
-            return found.total() if cause is None else found[cause]
+            return sum(count for what, count in found.items() if cause in (None, what, what.partition(" at ")[0]))
         return int(found)
 
     def as_json(self) -> dict[str, Any]:

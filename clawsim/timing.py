@@ -97,7 +97,7 @@ TIMINGS: dict[str, Timing] = {
     ),
     "notification.failed": Timing(PROMPT_S, ("notification.sent",), ("subject", "node")),
     "message.rejected": Timing(PROMPT_S, ("inject.sent",), ("reason", "topic", "from")),
-    "readings.overflow": Timing(WINDOW_S, says=("node", "cause")),
+    "report.dropped": Timing(PROMPT_S, ("store.failed",)),
     "store.failed": Timing(PROMPT_S, ("store.failed",)),
     "store.recovered": Timing(PROMPT_S, ("store.failed",)),
     "process.died": Timing(PROMPT_S),

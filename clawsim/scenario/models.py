@@ -232,7 +232,10 @@ class ReadingsExpect(Counted):
     readings: Literal[
         "produced", "delivered", "lost", "buffered", "duplicated", "redelivered", "conflict", "unaccounted", "phantom"
     ]
-    cause: str | None = Field(default=None, description="Only those lost by this cause, or buffered at this place")
+    cause: str | None = Field(
+        default=None,
+        description="Only those lost by this cause, as in backlog-full or backlog-full at sensor-01, or buffered there",
+    )
 
 
 class CallExpect(Strict):

@@ -12,6 +12,7 @@ from clawsim.scenario.models import After, CallExpect, Counted, EventExpect, Rea
 from clawsim.scenario.naming import call_name, event_name, readings_name, unique
 from clawsim.scenario.plan import Anchor, CallExpectation, EventExpectation, Expectation, ReadingsExpectation
 from clawsim.scenario.source import plain
+from clawsim.scenario.values import check_cause, check_where
 from clawsim.scenario.vocabulary import ANY, FLEET, GATEWAY, HUB, KINDS, NODE, OF_ENTRY, SAME, WORLD, EventKind
 
 _OPENING = {"fault": "fault.effective", "call": "call.sent", "inject": "inject.sent"}
@@ -25,14 +26,17 @@ def resolve_expectations(scenario: Scenario, context: Context) -> list[Expectati
     found: list[Expectation] = []
     for expect in scenario.expect:
         _check_counts(expect, context)
-        found.extend(_resolve(expect, context))
+        found.extend(_resolve(expect, scenario, context))
     return unique(found)
 
 
-def _resolve(expect: EventExpect | ReadingsExpect | CallExpect, context: Context) -> Iterator[Expectation]:
+def _resolve(
+    expect: EventExpect | ReadingsExpect | CallExpect, scenario: Scenario, context: Context
+) -> Iterator[Expectation]:
     if isinstance(expect, EventExpect):
-        yield from _events(expect, context)
+        yield from _events(expect, scenario, context)
     elif isinstance(expect, ReadingsExpect):
+        check_cause(expect, context)
         counts = (expect.equals, expect.at_least, expect.at_most)
         yield ReadingsExpectation(expect.name or readings_name(expect), expect.readings, expect.cause, *counts)
     else:
@@ -65,14 +69,14 @@ def _call(expect: CallExpect, context: Context) -> CallExpectation:
     return CallExpectation(name, expect.call, expect.status, plain(expect.body), expect.within)
 
 
-def _events(expect: EventExpect, context: Context) -> Iterator[EventExpectation]:
+def _events(expect: EventExpect, scenario: Scenario, context: Context) -> Iterator[EventExpectation]:
     """One expectation for each entity that ``who`` means, or a single one for anyone."""
     kind = _known_kind(expect.event, expect.mark("event"), context)
     if kind is None:
         return
-    _check_fields(expect.where, kind, expect.mark("where"), context)
-    anchor = _anchor(expect, context)
-    _check_window(expect, context)
+    check_where(expect.where, kind, expect.mark("where"), scenario, context)
+    anchor = _anchor(expect, scenario, context)
+    _check_window(expect, scenario, context)
     where = {**plain(expect.where), **_of_entry(expect, kind, context)}
     during = _during(expect, context)
     for who, about in _speakers(expect, kind, context):
@@ -113,15 +117,11 @@ def _known_kind(name: str, mark: Mark, context: Context) -> EventKind | None:
     return KINDS.get(name)
 
 
-def _check_fields(where: Mapping[str, Any], kind: EventKind, mark: Mark, context: Context) -> None:
-    for name in where:
-        if name not in kind.fields:
-            context.complain(mark, f"where: {kind.name} has no field '{name}'{did_you_mean(name, kind.fields)}")
-
-
-def _check_window(expect: EventExpect, context: Context) -> None:
+def _check_window(expect: EventExpect, scenario: Scenario, context: Context) -> None:
     if expect.not_before is not None and expect.within is not None and expect.not_before > expect.within:
         context.complain(expect.mark("not_before"), "not_before: is later than within")
+    if expect.not_before is not None and expect.not_before >= scenario.duration + scenario.settle:
+        context.complain(expect.mark("not_before"), "not_before: is later than the run's end, duration and settle")
 
 
 def _speakers(expect: EventExpect, kind: EventKind, context: Context) -> list[tuple[str | None, dict[str, str]]]:
@@ -201,9 +201,9 @@ def _entry(kind: str, of: str | None, mark: Mark, context: Context) -> str | Non
     return names[0]
 
 
-def _anchor(expect: EventExpect, context: Context) -> Anchor | None:
+def _anchor(expect: EventExpect, scenario: Scenario, context: Context) -> Anchor | None:
     if isinstance(expect.after, After):
-        return _detailed_anchor(expect.after, expect, context)
+        return _detailed_anchor(expect.after, expect, scenario, context)
     if expect.after is None:
         if expect.of is not None and not _is_of_entry(expect.event):
             context.complain(expect.mark("of"), "of: neither the event nor `after` is about an entry of the timeline")
@@ -223,11 +223,11 @@ def _anchor(expect: EventExpect, context: Context) -> Anchor | None:
     return Anchor(expect.after, of=of)
 
 
-def _detailed_anchor(after: After, expect: EventExpect, context: Context) -> Anchor | None:
+def _detailed_anchor(after: After, expect: EventExpect, scenario: Scenario, context: Context) -> Anchor | None:
     kind = _known_kind(after.event, after.mark("event"), context)
     if kind is None:
         return None
-    _check_fields(after.where, kind, after.mark("where"), context)
+    check_where(after.where, kind, after.mark("where"), scenario, context)
     of = _entry(kind.name, after.of, after.mark("of"), context) if _is_of_entry(kind.name) else None
     who, about = _anchor_role(after, expect, kind, context)
     return Anchor(kind.name, who, of, {**plain(after.where), **about})

@@ -105,15 +105,13 @@ _READINGS = (
     EventKind("reading.redelivered", "a copy of a reading was discarded", ANY, ("node", "boot", "seq"), "node"),
     EventKind("reading.conflict", "the same identity came with other content", ANY, ("node", "boot", "seq"), "node"),
     EventKind(
-        "readings.overflow", "a full buffer dropped its oldest readings", ANY, ("count", "node", "cause"), "node"
-    ),
-    EventKind(
         "message.rejected",
         "a message was refused and counted",
         ANY,
         ("reason", "topic", "from", "identity", "detail"),
         "from",
     ),
+    EventKind("report.dropped", "a gateway's disk is full of reports: the oldest went", GATEWAY, ("item",)),
     EventKind("store.failed", "a tier could not write to its disk", ANY, ("reason",)),
     EventKind("store.recovered", "a tier can write to its disk again", ANY),
 )
@@ -133,3 +131,22 @@ KINDS = {kind.name: kind for kind in _kinds()}
 
 OF_ENTRY = ("fault.", "call.", "inject.")
 """Prefixes of the kinds that are about one entry of the timeline, which they name in the field ``of``."""
+
+LOST_CAUSES = ("backlog-full", "outbox-full", "refused")
+"""Why a reading is lost: a node's or a gateway's buffer was full, or the fleet manager could not take it."""
+
+CLOSED = {
+    ("alarm.", "by"): ("node", "gateway", "cloud"),
+    ("alert.", "by"): ("gateway", "cloud"),
+    ("command.acknowledged", "status"): ("done", "restarted"),
+    ("fault.", "fault"): ("cut", "delay", "loss", "kill", "stop", "power"),
+    ("gateway.offline", "reason"): ("heartbeat timeout", "connection lost"),
+    ("reading.lost", "cause"): LOST_CAUSES,
+    ("sensor.fault", "reason"): ("failed", "out-of-range", "too-long"),
+}
+"""Fields that hold one of a few words, by the beginning of the event's kind."""
+
+
+def words_for(kind: str, field: str) -> tuple[str, ...] | None:
+    """The words that ``field`` of an event of ``kind`` can hold, or None for any."""
+    return next((words for (begins, name), words in CLOSED.items() if name == field and kind.startswith(begins)), None)
