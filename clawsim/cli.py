@@ -119,6 +119,33 @@ def compare(a: RunDirectory, b: RunDirectory) -> None:
 
 
 @app.command()
+def deploy(
+    file: ScenarioFile,
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Where to; empty, or not there yet")],
+    overrides: Overrides = None,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="The fleet manager's API")] = 8080,
+    hub_port: Annotated[int, typer.Option(min=1, max=65535, help="The Event Hub")] = 1883,
+    gateway_port: Annotated[
+        int, typer.Option(min=1, max=65000, help="The first gateway's broker; the others' follow")
+    ] = 1884,
+) -> None:
+    """Write the fleet of FILE as keys and configuration files, and print what to type to run it for good.
+
+    Each tier then runs as the process that a real deployment runs, here on loopback; the files show what to change for
+    machines of their own. Secrets are readable by their owner alone.
+    """
+    from clawsim.live.deploy import DeployError
+    from clawsim.live.handout import Ports, hand_out
+
+    plan = load_or_exit(file, overrides or [])
+    try:
+        typer.echo("\n".join(hand_out(plan, directory, Ports(port, hub_port, gateway_port))))
+    except DeployError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(EXIT_BAD_SCENARIO) from error
+
+
+@app.command()
 def schema() -> None:
     """Print the JSON Schema of scenario files, for editors."""
     typer.echo(json.dumps(json_schema(), indent=2, ensure_ascii=False))

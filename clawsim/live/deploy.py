@@ -64,6 +64,7 @@ class Deployment:
     ``keys`` are those that virtual parts of the same run have already.
 
     The fleet's id gets a suffix of its own, so that two runs on one machine do not discover each other's gateways.
+    ``for_good`` leaves out what only a run wants: that suffix, source addresses, an end of the sampling.
     """
 
     def __init__(
@@ -72,10 +73,12 @@ class Deployment:
         directory: Path,
         keys: Mapping[str, bytes] | None = None,
         entropy: Entropy = secrets.token_bytes,
+        for_good: bool = False,
     ) -> None:
         self.plan = plan
         self.directory = directory
-        self.fleet_id = f"{plan.fleet_id[:24].rstrip('-')}-{entropy(3).hex()}"
+        self._for_good = for_good
+        self.fleet_id = plan.fleet_id if for_good else f"{plan.fleet_id[:24].rstrip('-')}-{entropy(3).hex()}"
         devices = [gateway.id for gateway in plan.gateways] + [node.id for node in plan.nodes]
         self.keys = {device: (keys or {}).get(device) or entropy(KEY_BYTES) for device in devices}
         self.manager_password = entropy(KEY_BYTES).hex().encode()
@@ -124,19 +127,22 @@ class Deployment:
             raise DeployError(f"cannot use {error.filename or self.directory}: {error.strerror}") from None
         for who, key in self.keys.items():
             write_private(self._key_file(who), key.hex() + "\n")
-        write_private(self.hub_credentials(), json.dumps(self._hub_credentials()))
-        write_private(self.fleet_password(), self.manager_password.decode() + "\n")
+        if not self._for_good:
+            write_private(self.hub_credentials(), json.dumps(self._hub_credentials()))
+            write_private(self.fleet_password(), self.manager_password.decode() + "\n")
         write_private(self.inventory(), json.dumps(self._inventory()))
 
-    def write_gateway(self, gateway: GatewayPlan, hub_port: int, advertise_port: int, broker: str) -> Path:
+    def write_gateway(
+        self, gateway: GatewayPlan, hub_port: int, advertise_port: int, broker: str, local_port: int = 0
+    ) -> Path:
         """The configuration of one gateway, to reach the hub at ``hub_port`` and be reached at ``advertise_port``."""
         identity = {"id": gateway.id, "fleet": self.fleet_id, "site": gateway.site, "role": gateway.role}
         document = {
             "gateway": {**identity, "key_file": str(self._key_file(gateway.id))},
-            "uplink": {"host": LOOPBACK, "port": hub_port, "bind_address": self.addresses.of[gateway.id]},
+            "uplink": {"host": LOOPBACK, "port": hub_port, "bind_address": self._source_address(gateway.id)},
             "local": {
                 "host": LOOPBACK,
-                "port": 0,
+                "port": local_port,
                 "broker": broker,
                 "advertise_port": advertise_port,
                 "data": str(self.data(gateway.id)),
@@ -156,18 +162,21 @@ class Deployment:
                 "data": str(self.data(node.id)),
                 "backlog_readings": node.backlog_readings,
                 "seed": f"{self.plan.seed}/{node.id}",
-                "sample_until_ms": self.plan.duration_us // 1000,
+                "sample_until_ms": None if self._for_good else self.plan.duration_us // 1000,
             },
             "gateway": {
                 "id": node.gateway,
                 "host": LOOPBACK,
                 "port": gateway_port,
-                "bind_address": self.addresses.of[node.id],
+                "bind_address": self._source_address(node.id),
             },
             "discovery": {"interface": LOOPBACK},
             "sensors": [self._sensor(sensor) for sensor in node.sensors],
         }
         return self._write_config(node.id, document)
+
+    def _source_address(self, who: str) -> str | None:
+        return None if self._for_good else self.addresses.of[who]
 
     def _sensor(self, sensor: Any) -> dict[str, Any]:
         signal = dict(sensor.signal)
@@ -187,8 +196,8 @@ class Deployment:
     def _make_directories(self) -> None:
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         if any(self.directory.iterdir()):
-            raise DeployError(f"{self.directory} is not empty: a run wants a directory of its own")
-        for name in ("config", "data", "trace", "log"):
+            raise DeployError(f"{self.directory} is not empty: a fleet wants a directory of its own")
+        for name in ("config", "data") if self._for_good else ("config", "data", "trace", "log"):
             (self.directory / name).mkdir(mode=0o700)
 
     def _key_file(self, who: str) -> Path:
