@@ -39,7 +39,6 @@ class Milestones:
         self.events: list[TraceEvent] = []
         asked = {e.kind for e in plan.expectations if isinstance(e, EventExpectation)}
         asked |= {e.after.kind for e in plan.expectations if isinstance(e, EventExpectation) and e.after}
-        self._asked = frozenset(asked)
         from clawsim.scenario.vocabulary import KINDS
 
         kinds = [kind for kind in {*KINDS, *asked, *_EXTRA} if kind in asked or not kind.startswith(_UNTOLD)]

@@ -12,7 +12,6 @@ class FleetConfig:
     """A gateway that is silent longer is down; at that very millisecond it is still in time."""
     late_ms: int = 180_000
     """Older readings are stored but raise nothing and are never the latest value."""
-    command_ttl_ms: int = 300_000
     command_again_ms: int = 10_000
     alarm_ttl_ms: int = 300_000
     notify_again_ms: int = 60_000

@@ -90,9 +90,7 @@ class Runtime:
 
     def do(self, method: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         """Calls an input of the core that may refuse; unlike `Pump.feed` it lets the core's own errors through."""
-        result = method(*args, now_ms=self.clock.now_ms(), **kwargs)
-        self.pump.start()
-        return result
+        return self.pump.ask(lambda now_ms: method(*args, now_ms=now_ms, **kwargs))
 
     async def read(self, query: Callable[..., T], *args: Any) -> T:
         """Runs `query(connection, *args)` on a reader's thread, in one snapshot. Raises StorageError."""
