@@ -52,6 +52,10 @@ class Backlog:
     def __len__(self) -> int:
         return len(self._records)
 
+    def has(self, boot: int, seq: int) -> bool:
+        """Whether that reading is still unacknowledged."""
+        return any([r.seq == seq and r.boot == boot for r in self._records])
+
     def identities(self) -> "list[tuple[int, int]]":
         """(boot, seq) of all that is kept."""
         return [(r.boot, r.seq) for r in self._records]

@@ -37,7 +37,7 @@ class Commands:
             return
         if not self._journal.begin(command_id, action, command["ttl_ms"], now_ms):
             return  # it comes again when there is room for its id
-        self._core.persist(
+        self._core.stores.persist(
             ("put", "journal", self._journal.as_slot()),
             lambda at_ms: self._act(command, at_ms),
             lambda at_ms: self._journal.forget(command_id),
@@ -45,7 +45,7 @@ class Commands:
 
     def keep(self) -> None:
         """Put the state of all commands on flash."""
-        self._core.persist_later(("put", "journal", self._journal.as_slot()))
+        self._core.stores.later(("put", "journal", self._journal.as_slot()))
 
     def _act(self, command: dict, now_ms: int) -> None:
         core, action = self._core, command["action"]

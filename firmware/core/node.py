@@ -9,13 +9,13 @@ from firmware.core.backlog import Backlog, Record
 from firmware.core.commands import Commands
 from firmware.core.presence import Presence
 from firmware.core.sensors import Sensor
+from firmware.core.stores import Stores
 from firmware.wire import messages
 from firmware.wire.auth import Sealer
 from firmware.wire.outputs import Connect, Disconnect, Event, Sample, Scan, Send, Store
 from firmware.wire.topics import topic
 
 BACKLOG_READINGS = 1000
-STORE_AGAIN_MS = 5000
 
 
 class NodeCore:
@@ -42,10 +42,8 @@ class NodeCore:
         self.next_seq = 0
         self._running = False
         self._outputs: list = []
-        self._token = 0
-        self._waiting: dict = {}
-        self._again: list = []  # writes that flash refused, with when to try them again
-        self.persist(("put", "boot", self.boot), self._begin)
+        self.stores = Stores(self)
+        self.stores.persist(("put", "boot", self.boot), self._begin)
 
     # --- inputs ---------------------------------------------------------------------------------------------------
 
@@ -107,22 +105,19 @@ class NodeCore:
         self.link.move(best, now_ms)
         self.link.connect_due_ms = None
         slot = {"n": self.link.attach, "gateway": best}
-        self.persist(("put", "attach", slot), self._connect)
+        self.stores.persist(("put", "attach", slot), self._connect)
 
     def stored(self, token: int, now_ms: int) -> None:
         """The Store with this token is durable."""
-        found = self._waiting.pop(token, None)
-        if found:
-            found[1](now_ms)
+        self.stores.stored(token, now_ms)
 
     def store_failed(self, token: int, reason: str, now_ms: int) -> None:
         """The Store with this token could not be made durable: what depends on it does not happen."""
-        found = self._waiting.pop(token, None)
-        self.event("store.failed", {"reason": reason})
-        if found and found[2]:
-            found[2](now_ms)
-        elif found:
-            self._again.append((now_ms + STORE_AGAIN_MS, found[0], found[1]))
+        self.stores.failed(token, reason, now_ms)
+
+    def refused(self, writes: list, reason: str, now_ms: int) -> None:
+        """Flash refused writes of a Store without token."""
+        self.stores.refused(writes, reason, now_ms)
 
     def stop_sampling(self, now_ms: int) -> None:
         """The end of a rehearsal: no more samples, all else goes on."""
@@ -132,8 +127,7 @@ class NodeCore:
 
     def on_timer(self, now_ms: int) -> None:
         """Do all that is due."""
-        if self._again:
-            self._persist_again(now_ms)
+        self.stores.on_timer(now_ms)
         if not self._running:
             return
         for index in range(len(self.sensors)):
@@ -153,7 +147,7 @@ class NodeCore:
 
     def next_deadline(self) -> "int | None":
         """When `on_timer` is wanted next, in core milliseconds."""
-        again_ms = min([entry[0] for entry in self._again]) if self._again else None
+        again_ms = self.stores.due_ms()
         if not self._running:
             return again_ms
         link = self.link
@@ -191,7 +185,7 @@ class NodeCore:
         if gone:
             lost = {"node": self.id, "boot": gone.boot, "seq": gone.seq, "cause": "backlog-full"}
             self.event("reading.lost", lost)
-            self.persist_later(("drop", gone.boot, gone.seq, gone.seq))
+            self.stores.later(("drop", gone.boot, gone.seq, gone.seq))
         if self.link.state == UP:
             self._send_reading(record, now_ms)
 
@@ -207,7 +201,7 @@ class NodeCore:
             return
         gone = self.backlog.acknowledge(found["boot"], found["from"], found["upto"], found["missing"], now_ms)
         for first, upto in _runs(gone):
-            self.persist_later(("drop", found["boot"], first, upto))
+            self.stores.later(("drop", found["boot"], first, upto))
 
     # --- the gateway ----------------------------------------------------------------------------------------------
 
@@ -260,22 +254,6 @@ class NodeCore:
     def event(self, kind: str, fields: dict) -> None:
         """Say what happened."""
         self.emit(Event(kind, fields))
-
-    def persist(self, write: tuple, then, failed=None) -> None:
-        """Store `write`; `then(now_ms)` runs once it is durable. If it fails: `failed(now_ms)`, or another try."""
-        self._token += 1
-        self._waiting[self._token] = (write, then, failed)
-        self.emit(Store(self._token, [write]))
-
-    def _persist_again(self, now_ms: int) -> None:
-        due = [entry for entry in self._again if now_ms >= entry[0]]
-        self._again = [entry for entry in self._again if now_ms < entry[0]]
-        for _, write, then in due:
-            self.persist(write, then)
-
-    def persist_later(self, write: tuple) -> None:
-        """Store `write`, without waiting for it."""
-        self.emit(Store(None, [write]))
 
 
 def _next_boot(last: "int | None", rng) -> int:

@@ -131,30 +131,32 @@ class NodeProcess:
         try:
             self._flash.write(output.writes)
         except OSError as error:
-            self._store_failed(output.token, error)
+            self._store_failed(output, error)
             return None
         if self._settings.sync:
-            return self._sync(output.token)
+            return self._sync(output)
         self._stored(output.token)
         return None
 
-    async def _sync(self, token: int | None) -> None:
+    async def _sync(self, output: Any) -> None:
         try:
             await asyncio.to_thread(self._flash.sync)
         except OSError as error:
-            self._store_failed(token, error)
+            self._store_failed(output, error)
         else:
-            self._stored(token)
+            self._stored(output.token)
 
     def _stored(self, token: int | None) -> None:
         if token is not None:
             self.pump.feed(self.core.stored, token)
 
-    def _store_failed(self, token: int | None, error: OSError) -> None:
+    def _store_failed(self, output: Any, error: OSError) -> None:
         reason = error.strerror or str(error)
         _log.error("cannot write to flash: %s", reason)
-        if token is not None:
-            self.pump.feed(self.core.store_failed, token, reason)
+        if output.token is not None:
+            self.pump.feed(self.core.store_failed, output.token, reason)
+        else:
+            self.pump.feed(self.core.refused, output.writes, reason)
 
     def _send(self, output: Any) -> None:
         self._up.send(output.topic, output.payload)

@@ -118,7 +118,9 @@ class Board:
         if isinstance(output, Store) and not self.refuse_stores:
             self.flash.perform(output.writes)
         self._maybe_cut()
-        if isinstance(output, Store) and output.token is not None:
+        if isinstance(output, Store) and output.token is None and self.refuse_stores:
+            self.core.refused(output.writes, "flash is worn out", self.now_ms)
+        elif isinstance(output, Store) and output.token is not None:
             if self.refuse_stores:
                 self.core.store_failed(output.token, "flash is worn out", self.now_ms)
             else:

@@ -258,3 +258,28 @@ def test_nothing_waits_for_a_timer_in_the_past_for_ever() -> None:
             board.core.on_timer(board.now_ms)
             board.pump()
         assert board.core.next_deadline() > board.now_ms
+
+
+def test_a_reading_that_flash_refused_is_on_flash_as_soon_as_it_takes_writes_again() -> None:
+    board = Board().power_on()
+    board.refuse_stores = True
+    board.sampled(2100)
+    board.sampled(2200)
+    assert board.flash.readings == {} and board.events("store.failed")
+    board.refuse_stores = False
+    board.at(board.now_ms + 10_000)
+    assert [seq for _, seq in board.flash.readings] == [0, 1]
+    board.power_on(100_000)
+    board.link_up()
+    board.at(110_000)
+    assert board.seqs() == [0, 1], "they survived the loss of power"
+
+
+def test_a_reading_that_was_acknowledged_meanwhile_is_not_put_on_flash_any_more() -> None:
+    board = Board().started()
+    board.refuse_stores = True
+    board.sampled(2100)
+    board.refuse_stores = False
+    board.received(0, 0)
+    board.at(board.now_ms + 10_000)
+    assert board.flash.readings == {}
