@@ -2,7 +2,7 @@
 
 import pytest
 
-from clawsim.story import listed
+from clawsim.enumeration import listed
 
 
 @pytest.mark.parametrize(
