@@ -82,7 +82,7 @@ def run(
             help="Make only this real (fleet, hub, gateways, nodes or an id) and keep the rest virtual; repeatable",
         ),
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Replace the scenario's seed")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, max=2**63 - 1, help="Replace the scenario's seed")] = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Write events.jsonl and summary.json there")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON instead of the report")] = False,
     junit: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a JUnit report")] = None,

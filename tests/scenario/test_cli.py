@@ -6,6 +6,7 @@ import json
 import re
 from pathlib import Path
 
+import pytest
 from typer.testing import CliRunner
 
 from clawsim.cli import app
@@ -26,6 +27,27 @@ def test_check_prints_the_expanded_timeline_with_what_is_expected_when() -> None
     assert re.search(r"by 0:06:35 +expected: gateway.offline gateway-01 within 95 s after outage", out)
     assert re.search(r"0:15:00 +outage clears", out)
     assert "5 × sensor-01 … sensor-05, microclaw over wifi: temp every 60 s (sine)" in out
+
+
+@pytest.mark.parametrize(
+    ("start", "epoch", "said"),
+    [
+        ("", "2026-01-01T00:00:00Z", "2 rows, shifted: the first row, 2015-02-04T17:51:00Z, is replayed as "
+         "2026-01-01T00:00:00Z, the scenario's `epoch`"),
+        (", start: '2015-02-04T17:51:59Z'", "2026-01-01T00:00:00Z", "1 rows, shifted: `start`, 2015-02-04T17:51:59Z, "
+         "is replayed as 2026-01-01T00:00:00Z"),
+        ("", "2015-02-04T17:51:00Z", "2 rows at their own times"),
+        (", start: '2015-02-04T17:00:00Z'", "2015-02-04T17:00:00Z", "2 rows at their own times"),
+    ],
+)  # fmt: skip
+def test_check_says_whether_a_recording_is_shifted_in_time(tmp_path: Path, start: str, epoch: str, said: str) -> None:
+    (tmp_path / "r.csv").write_text("time,x\n2015-02-04T17:51:00Z,1\n2015-02-04T17:52:00Z,2\n")
+    signal = f"signal: {{csv: r.csv, column: x{start}}}"
+    path = tmp_path / "s.yaml"
+    path.write_text(f"{HEAD}epoch: '{epoch}'\n" + FLEET.replace("every: 60 s, signal: {constant: 21.5}", signal))
+    code, out, err = _check(str(path))
+    assert (code, err) == (0, "")
+    assert said in " ".join(out.split())
 
 
 def test_check_takes_overrides() -> None:
