@@ -141,6 +141,14 @@ def compare(a: RunDirectory, b: RunDirectory) -> None:
 
 
 @app.command()
+def events() -> None:
+    """List the events that a scenario can expect: when each happens, who says it, which fields it has."""
+    from clawsim.scenario.show import show_events
+
+    show_events(Output())
+
+
+@app.command()
 def schema() -> None:
     """Print the JSON Schema of scenario files, for editors."""
     say(json.dumps(json_schema(), indent=2, ensure_ascii=stdout_is_plain()))

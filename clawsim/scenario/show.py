@@ -24,7 +24,9 @@ from clawsim.scenario.plan import (
     SensorPlan,
 )
 from clawsim.scenario.recordings import replayed
+from clawsim.scenario.reference import speaker
 from clawsim.scenario.units import clock, spoken
+from clawsim.scenario.vocabulary import KINDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,15 @@ def show(plan: Plan, console: Console) -> None:
     whenever = [expectation for expectation in plan.expectations if _deadline_us(expectation, plan) is None]
     if whenever:
         _section(console, "Expected whenever it comes, or at the end", _bullets(_grouped(whenever)))
+
+
+def show_events(console: Console) -> None:
+    """Print every kind of event; the field that tells whom it is about comes first."""
+    table = _table("event", "happens when", "said by", "fields")
+    for kind in KINDS.values():
+        fields = sorted(kind.fields, key=lambda name: name != kind.about)
+        table.add_row(kind.name, kind.meaning, speaker(kind), ", ".join(fields))
+    console.print(table)
 
 
 def _section(console: Console, title: str, body: RenderableType) -> None:
