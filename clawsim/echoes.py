@@ -94,7 +94,7 @@ _SUBJECTS = {
 
 _ECHOES = (
     _Echo("alarm.local", "alert.raised", ", which sounds [its alarm|their alarms]", _same_alert),
-    _Echo("alarm.silenced", "alert.cleared", ", which silences [its alarm|their alarms]", _same_alert),
+    _Echo("alarm.silenced", "alert.cleared", ", which ends [its alarm|their alarms]", _same_alert),
     _Echo("gateway.catching-up", "gateway.online", ", uploads {readings} kept readings", _same_subjects),
     _Echo("gateway.caught-up", "gateway.catching-up", " and has caught up", _same_subjects),
     _Echo("node.up", "node.started", ", and {who} hears [it|them]", _same_subjects),
