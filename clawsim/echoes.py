@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,27 +11,29 @@ if TYPE_CHECKING:
 
 ECHO_US = 10_000_000
 """An echo comes within a command's way to a node, also where that is a real network and time runs fast."""
-ANSWER_US = 500_000
-"""A call that takes longer is answered on a line of its own: what happens in between is the answer's reason."""
 
 
 @dataclass(frozen=True)
 class _Echo:
-    """A line of `kind` goes on with what a line of `of` began, in these `words`; without words it stands for both."""
+    """A line of `kind` goes on with what a line of `of` began, in these `words`; without words it stands for both.
+
+    `unless_interrupted` by a line about something else, which may be the reason.
+    """
 
     kind: str
     of: str
     words: str | None
     belongs: Callable[[Line, Line], bool]
-    within_us: int = ECHO_US
+    unless_interrupted: bool = False
 
 
 def merged(lines: list[Line]) -> list[Line]:
     """`lines` without echoes; what they add is said where it belongs."""
     told: list[Line] = []
     home: dict[int, Line] = {}  # where what a line says stands, by the line's identity
+    said: dict[int, list[tuple[int, str]]] = {}  # what such a place says besides, by the order of `_ECHOES`
     for at, line in enumerate(lines):
-        heard = _heard(line, lines[:at])
+        heard = _heard(line, (lines[before] for before in range(at - 1, -1, -1)))
         if heard is None:
             told.append(line)
             home[id(line)] = line
@@ -41,21 +43,28 @@ def merged(lines: list[Line]) -> list[Line]:
         if echo.words is None:
             place.text, place.event = line.text, line.event
         else:
-            place.text += line.say(echo.words)
+            said.setdefault(id(place), []).append((_ECHOES.index(echo), line.say(echo.words)))
+    for line in told:
+        line.text += "".join(words for _, words in sorted(said.get(id(line), [])))
     return told
 
 
-def _heard(line: Line, earlier: list[Line]) -> tuple[_Echo, Line] | None:
+def _heard(line: Line, earlier: Iterable[Line]) -> tuple[_Echo, Line] | None:
+    """What `line` echoes; `earlier` are the lines before it, the latest first."""
     echoes = _BY_KIND.get(line.kind, ())
-    for original in reversed(earlier if echoes else []):
+    interrupted = False
+    for original in earlier if echoes else ():
+        if line.first_us - original.first_us > ECHO_US:
+            return None
         for echo in echoes:
-            if original.kind == echo.of and _near(line, original, echo.within_us) and echo.belongs(line, original):
-                return echo, original
+            if original.kind == echo.of and _near(line, original) and echo.belongs(line, original):
+                return None if echo.unless_interrupted and interrupted else (echo, original)
+        interrupted = interrupted or original.kind.partition(".")[0] != line.kind.partition(".")[0]
     return None
 
 
-def _near(one: Line, other: Line, within_us: int) -> bool:
-    return abs(one.first_us - other.first_us) <= within_us and abs(one.last_us - other.last_us) <= within_us
+def _near(one: Line, other: Line) -> bool:
+    return abs(one.first_us - other.first_us) <= ECHO_US and abs(one.last_us - other.last_us) <= ECHO_US
 
 
 def _same_alert(line: Line, original: Line) -> bool:
@@ -92,6 +101,7 @@ _SUBJECTS = {
 }
 """The subjects of the fleet manager's notifications (`fleet.core`)."""
 
+# What comes first here is said first.
 _ECHOES = (
     _Echo("alarm.local", "alert.raised", ", which sounds [its alarm|their alarms]", _same_alert),
     _Echo("alarm.silenced", "alert.cleared", ", which ends [its alarm|their alarms]", _same_alert),
@@ -100,7 +110,7 @@ _ECHOES = (
     _Echo("node.up", "node.started", ", and {who} hears [it|them]", _same_subjects),
     _Echo("node.up", "failover.joined", "", lambda line, original: _same_gateway(original, line)),
     _Echo("failover.joined", "node.up", None, _same_gateway),
-    _Echo("call.answered", "call.sent", " is answered {status}", _same_call, ANSWER_US),
+    _Echo("call.answered", "call.sent", " is answered {status}", _same_call, unless_interrupted=True),
     *(_Echo("notification.sent", kind, "; people are told", _notice_of) for kind in _SUBJECTS),
 )
 _BY_KIND: dict[str, tuple[_Echo, ...]] = {

@@ -57,9 +57,9 @@ def told(at_s: float, subject: str) -> TraceEvent:
 
 
 def test_an_alert_its_alarm_and_its_notice_are_one_line() -> None:
-    assert story(hot(60, "sensor-01"), alarm(60.2, "sensor-01"), told(60.3, "hot on sensor-01: raised")) == [
-        "hot is raised on sensor-01 by the cloud, which sounds its alarm; people are told"
-    ]
+    one_line = ["hot is raised on sensor-01 by the cloud, which sounds its alarm; people are told"]
+    assert story(hot(60, "sensor-01"), alarm(60.2, "sensor-01"), told(60.3, "hot on sensor-01: raised")) == one_line
+    assert story(hot(60, "sensor-01"), told(60.1, "hot on sensor-01: raised"), alarm(60.4, "sensor-01")) == one_line
 
 
 def test_an_alarm_that_does_not_sound_everywhere_is_told_apart() -> None:
@@ -101,9 +101,9 @@ def test_a_gateway_that_is_back_reaches_uploads_and_catches_up_in_one_line() -> 
 
 def test_a_call_that_takes_its_time_is_answered_after_what_happened_meanwhile() -> None:
     sent = happened(60, "call.sent", "world", of="restart", method="POST", path="/x")
-    quick = happened(60.1, "call.answered", "world", of="restart", status=404)
+    other = happened(60, "call.sent", "world", of="other", method="POST", path="/y")
     slow = happened(62, "call.answered", "world", of="restart", status=200)
-    assert story(sent, quick) == ["restart: POST /x is answered 404"]
+    assert story(sent, other, slow) == ["restart: POST /x is answered 200", "other: POST /y"]
     assert story(sent, happened(61, "node.started", "sensor-01"), slow) == [
         "restart: POST /x",
         "sensor-01 starts",
