@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from clawsim.cli import app
+from clawsim.scenario.vocabulary import KINDS
 from tests.scenario.conftest import CUT, FLEET, HEAD
 
 SCENARIOS = Path(__file__).parents[2] / "scenarios"
@@ -68,6 +69,13 @@ def test_texts_of_a_file_are_shown_as_they_are(tmp_path: Path) -> None:
     path = tmp_path / "s.yaml"
     path.write_text(HEAD + 'description: "[bold]not markup[/bold] :smile:"\n' + FLEET)
     assert "[bold]not markup[/bold] :smile:" in _check(str(path))[1]
+
+
+def test_events_lists_every_kind_with_its_meaning() -> None:
+    result = CliRunner().invoke(app, ["events"])
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert {line.split(" ")[0] for line in result.stdout.splitlines()} >= KINDS.keys()
+    assert re.search(r"alarm\.local +a node's alarm sounded +a node +by, rule, id", result.stdout)
 
 
 def test_the_schema_knows_units_words_and_every_key() -> None:
