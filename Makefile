@@ -1,6 +1,6 @@
 # Everything a person or a CI runs. `make` alone explains itself.
 .DEFAULT_GOAL := help
-.PHONY: help demo setup test test-full lint format planted bench lock clean run-setup checks serial-tests
+.PHONY: help demo setup test test-full lint format planted bench docs lock clean run-setup checks serial-tests
 
 VENV   := .venv
 PY     := $(VENV)/bin/python
@@ -18,6 +18,10 @@ help: ## this list
 
 demo: run-setup ## set up, then rehearse a cloud outage
 	$(VENV)/bin/clawsim run scenarios/cloud-outage.yaml
+	@echo
+	@echo "Next, the same with real processes, thirty times as fast as the clock on the wall:"
+	@echo "    $(VENV)/bin/clawsim run scenarios/cloud-outage.yaml --world live"
+	@echo "The other stories are in scenarios/. After '. $(VENV)/bin/activate' the command is just clawsim."
 
 setup: ## a complete .venv for developing (libraries, test tools, Mosquitto)
 	@scripts/setup.sh dev
@@ -56,6 +60,9 @@ planted: setup ## plant bugs one by one, and show which check catches each
 
 bench: setup ## the benchmarks, with their figures
 	$(PYTEST) benchmarks $(PYTEST_EXTRA)
+
+docs: setup ## renew the tables of docs/scenarios.md that come from the code
+	$(PY) -m clawsim.scenario.reference docs/scenarios.md
 
 lock: setup ## renew uv.lock from pyproject.toml, against the public index
 	@scripts/lock.sh

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import json
 from enum import StrEnum
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from clawsim.scenario import Plan, ScenarioError, json_schema, load
+from clawsim.scenario import ScenarioError, json_schema, load
+from clawsim.scenario.errors import Mark, Problem
 from clawsim.scenario.show import show
+from clawsim.terminal import Output, complain, say, stdout_is_plain, use_plain_signs
 
 EXIT_BAD_SCENARIO = 2
 TIMESCALE = 30.0
-PIPE_WIDTH = 120
-"""Columns of the output where no terminal says how wide it is."""
 
 
 class World(StrEnum):
@@ -42,8 +42,18 @@ Overrides = Annotated[
 ]
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        say(f"clawsim {version('clawsim')}")
+        raise typer.Exit
+
+
 @app.callback()
-def clawsim() -> None:
+def clawsim(
+    _: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit")
+    ] = False,
+) -> None:
     """Rehearse a Clawland fleet: outages, failovers, commands, in a virtual or a live world."""
 
 
@@ -57,7 +67,11 @@ def run(
     timescale: Annotated[
         float | None,
         typer.Option(
-            min=0.1, max=1000, show_default="30", help="Live: simulated seconds a second of the clock on the wall"
+            min=0.1,
+            max=1000,
+            show_default="30",
+            help="Live: simulated seconds a second of the clock on the wall. Up to 30 suits two cores; what is too "
+            "fast for its machine ends as LAGGED, or fails because the machine was late",
         ),
     ] = None,
     broker: Annotated[Broker | None, typer.Option(show_default="embedded", help="Live: the MQTT brokers")] = None,
@@ -68,7 +82,7 @@ def run(
             help="Make only this real (fleet, hub, gateways, nodes or an id) and keep the rest virtual; repeatable",
         ),
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Replace the scenario's seed")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, max=2**63 - 1, help="Replace the scenario's seed")] = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Write events.jsonl and summary.json there")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON instead of the report")] = False,
     junit: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a JUnit report")] = None,
@@ -79,21 +93,29 @@ def run(
     4 invalid (a fault that had no effect, an expectation that matched nothing), 5 the live run lagged behind its clock,
     130 interrupted.
     """
-    from clawsim.command import Request, execute
+    from clawsim.command import Request, execute, unfinished
 
-    plan = load_or_exit(file, (overrides or []) + ([f"seed={seed}"] if seed is not None else []))
-    if world is World.virtual and not real:
-        refuse_live_options({"--timescale": timescale, "--broker": broker})
+    try:
+        if world is World.virtual and not real:
+            refuse_live_options({"--timescale": timescale, "--broker": broker})
+        plan = load(file, (overrides or []) + ([f"seed={seed}"] if seed is not None else []))
+    except ScenarioError as error:
+        complain(error)
+        unfinished(junit, file.stem, str(error))
+        raise typer.Exit(EXIT_BAD_SCENARIO) from error
     broker = broker or Broker.embedded
     request = Request(world.value, timescale or TIMESCALE, broker.value, tuple(real or ()), out, as_json, junit)
-    raise typer.Exit(execute(plan, request, output_console()))
+    raise typer.Exit(execute(plan, request))
 
 
 @app.command()
 def check(file: ScenarioFile, overrides: Overrides = None) -> None:
     """Validate FILE and print its expanded timeline, without running it."""
-    plan = load_or_exit(file, overrides or [])
-    show(plan, output_console())
+    try:
+        show(load(file, overrides or []), Output())
+    except ScenarioError as error:
+        complain(error)
+        raise typer.Exit(EXIT_BAD_SCENARIO) from error
 
 
 RunDirectory = Annotated[Path, typer.Argument(metavar="DIR", help="What `clawsim run --out DIR` wrote")]
@@ -112,9 +134,9 @@ def compare(a: RunDirectory, b: RunDirectory) -> None:
     from clawsim.tale import BadRun
 
     try:
-        raise typer.Exit(compare_directories(a, b, output_console()))
+        raise typer.Exit(compare_directories(a, b, Output()))
     except BadRun as error:
-        typer.echo(str(error), err=True)
+        complain(error)
         raise typer.Exit(EXIT_BAD_SCENARIO) from error
 
 
@@ -137,48 +159,38 @@ def deploy(
     from clawsim.live.deploy import DeployError
     from clawsim.live.handout import Ports, hand_out
 
-    plan = load_or_exit(file, overrides or [])
     try:
-        typer.echo("\n".join(hand_out(plan, directory, Ports(port, hub_port, gateway_port))))
-    except DeployError as error:
-        typer.echo(str(error), err=True)
+        plan = load(file, overrides or [])
+        say("\n".join(hand_out(plan, directory, Ports(port, hub_port, gateway_port))))
+    except (ScenarioError, DeployError) as error:
+        complain(error)
         raise typer.Exit(EXIT_BAD_SCENARIO) from error
+
+
+@app.command()
+def events() -> None:
+    """List the events that a scenario can expect: when each happens, who says it, which fields it has."""
+    from clawsim.scenario.show import show_events
+
+    show_events(Output())
 
 
 @app.command()
 def schema() -> None:
     """Print the JSON Schema of scenario files, for editors."""
-    typer.echo(json.dumps(json_schema(), indent=2, ensure_ascii=False))
+    say(json.dumps(json_schema(), indent=2, ensure_ascii=stdout_is_plain()))
 
 
 def refuse_live_options(given: dict[str, object]) -> None:
-    """A wholly virtual run has neither a clock nor brokers: it is exit code 2 to ask for some."""
-    for option, value in given.items():
-        if value is not None:
-            typer.echo(f"{option}: only with --world live or --real", err=True)
-            raise typer.Exit(EXIT_BAD_SCENARIO)
-
-
-def load_or_exit(file: Path, overrides: list[str]) -> Plan:
-    """The plan of ``file``; its mistakes go to stderr, one a line, and the exit code is 2."""
-    try:
-        return load(file, overrides)
-    except ScenarioError as error:
-        for problem in error.problems:
-            typer.echo(str(problem), err=True)
-        raise typer.Exit(EXIT_BAD_SCENARIO) from error
-
-
-def output_console() -> Console:
-    """Standard output, with the texts of scenarios shown as they are."""
-    console = Console(markup=False, highlight=False, emoji=False)
-    if not console.is_terminal:
-        console.width = PIPE_WIDTH
-    return console
+    """A wholly virtual run has neither a clock nor brokers: :class:`ScenarioError` for whoever asks for some."""
+    asked = [option for option, value in given.items() if value is not None]
+    if asked:
+        raise ScenarioError(Problem(Mark(option), "only with --world live or --real") for option in asked)
 
 
 def main() -> None:
-    """Entry point of the console command."""
+    """The command, once its outputs take every sign."""
+    use_plain_signs()
     app()
 
 

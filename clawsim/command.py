@@ -1,28 +1,27 @@
 """`clawsim run`: carries out a request and tells the person at the terminal; every way it can end has an exit code."""
 
+import json
 import os
-import shutil
 import signal
-import sys
-import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
 from clawsim import run as runner
-from clawsim.junit import write_junit
-from clawsim.report import clock, show
-from clawsim.run import Run, Status
+from clawsim import rundir
+from clawsim.junit import write_junit, write_unfinished
+from clawsim.progress import live_line
+from clawsim.report import show
+from clawsim.run import Run
 from clawsim.scenario.plan import Plan
+from clawsim.terminal import Output, complain, say, stdout_is_plain
 
 EXIT_USAGE = 2
 EXIT_MISSING = 3
 EXIT_INTERRUPTED = 130
 EXIT_FAILED = 1
+INTERRUPTED = "interrupted: nothing was left running"
 
 
 @dataclass(frozen=True)
@@ -46,34 +45,58 @@ class Refused(Exception):
         self.exit_code = exit_code
 
 
-def execute(plan: Plan, request: Request, console: Console) -> int:
+def execute(plan: Plan, request: Request) -> int:
     """Run `plan`, report, and return the exit code."""
     try:
-        _check_writable(request)
-        with _ending_on_sigterm(), _progress(plan) as progress:
-            found = _run(plan, request, progress)
-        _report(found, request, console)
-        return found.outcome.exit_code
+        with _interruptible():
+            return _carried_out(plan, request)
     except KeyboardInterrupt:
-        print("interrupted: nothing was left running", file=sys.stderr)
-        return EXIT_INTERRUPTED
+        code, why = EXIT_INTERRUPTED, INTERRUPTED
     except Refused as refusal:
-        print(refusal, file=sys.stderr)
-        return refusal.exit_code
+        code, why = refusal.exit_code, str(refusal)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        print(f"{where}{error.strerror or error}", file=sys.stderr)
-        return EXIT_MISSING
+        code, why = EXIT_MISSING, f"{where}{error.strerror or error}"
+    complain(why)
+    unfinished(request.junit, plan.name, why)
+    return code
+
+
+def unfinished(junit: Path | None, scenario: str, why: str) -> None:
+    """A CI system that reads `junit` is told that there was no verdict, and is not shown an older one."""
+    if junit is not None and _junit_refusal(junit) is None:
+        with suppress(OSError):  # a full disk was said where it mattered
+            write_unfinished(junit, scenario, why)
 
 
 @contextmanager
-def _ending_on_sigterm() -> Iterator[None]:
-    """SIGTERM ends a run in good order, as Ctrl-C does."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+def _interruptible() -> Iterator[None]:
+    """SIGTERM ends a run in good order, as Ctrl-C does; whoever starts it with Ctrl-C ignored wants it so."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if before[signal.SIGINT] is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _carried_out(plan: Plan, request: Request) -> int:
+    _check_writable(request)
+    _forget_earlier(request)
+    with live_line(plan.name, plan.duration_us) as progress:
+        found = _run(plan, request, progress)
+    _report(found, request)
+    return found.outcome.exit_code
+
+
+def _forget_earlier(request: Request) -> None:
+    """What an earlier run says must not be taken for this one's word, should this one not come to its end."""
+    for path in (request.out / "summary.json" if request.out else None, request.junit):
+        if path is not None and path.resolve().is_file():
+            path.resolve().unlink()
 
 
 def _run(plan: Plan, request: Request, progress: runner.Progress) -> Run:
@@ -85,14 +108,17 @@ def _run(plan: Plan, request: Request, progress: runner.Progress) -> Run:
     from clawsim.live.run import MissingProgram
 
     real = _real_parts(plan, request)
-    with _run_directory(request) as run_dir:
-        try:
+    place = rundir.temporary() if request.out is None else rundir.beside(request.out)
+    try:
+        with place as run_dir:
             options = {"timescale": request.timescale, "broker": request.broker}
             return runner.run_live(plan, run_dir, request.out, progress, real, **options)
-        except (MissingProgram, DeployError) as error:
-            raise Refused(str(error), EXIT_MISSING) from error
-        except (ProcessFailed, CollectError) as error:
-            raise Refused(str(error), EXIT_FAILED) from error
+    except rundir.NotOurs as error:
+        raise Refused(f"--out: {error}", EXIT_USAGE) from error
+    except (MissingProgram, DeployError) as error:
+        raise Refused(str(error), EXIT_MISSING) from error
+    except (ProcessFailed, CollectError) as error:
+        raise Refused(str(error), EXIT_FAILED) from error
 
 
 def _real_parts(plan: Plan, request: Request) -> frozenset[str]:
@@ -109,87 +135,39 @@ def _real_parts(plan: Plan, request: Request) -> frozenset[str]:
     return real
 
 
-@contextmanager
-def _run_directory(request: Request) -> Iterator[Path]:
-    """Where the processes keep their state: beside the results, or in a temporary place."""
-    if request.out is not None:
-        path = request.out / "run"
-        _clear(path)
-        yield path
-        return
-    with tempfile.TemporaryDirectory(prefix="clawsim-", ignore_cleanup_errors=True) as path_text:
-        yield Path(path_text) / "run"
-
-
-def _clear(path: Path) -> None:
-    """Removes what an earlier run left at `path`; what is not a run's is not ours to remove."""
-    if path.exists() and any(path.iterdir()) and not (path / "inventory.json").exists():
-        raise Refused(f"--out: {path} exists and is not the state of an earlier run; choose another place", EXIT_USAGE)
-    shutil.rmtree(path, ignore_errors=True)
-
-
 def _check_writable(request: Request) -> None:
     if request.out is not None:
         try:
             request.out.mkdir(parents=True, exist_ok=True)
+        except FileExistsError as error:
+            raise Refused(f"--out {request.out}: is not a directory", EXIT_USAGE) from error
         except OSError as error:
             raise Refused(f"--out {request.out}: {error.strerror}", EXIT_USAGE) from error
         if not os.access(request.out, os.W_OK):
             raise Refused(f"--out {request.out}: cannot be written to", EXIT_USAGE)
-    if request.junit is not None:
-        _check_junit(request.junit)
+    if request.junit is not None and (why := _junit_refusal(request.junit)):
+        raise Refused(f"--junit {request.junit}: {why}", EXIT_USAGE)
 
 
-def _check_junit(path: Path) -> None:
+def _junit_refusal(path: Path) -> str | None:
+    """Why no report can be written to `path`; its directory is made."""
     if path.is_dir():
-        raise Refused(f"--junit {path}: is a directory", EXIT_USAGE)
+        return "is a directory"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise Refused(f"--junit {path}: {error.strerror}", EXIT_USAGE) from error
-    if not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise Refused(f"--junit {path}: cannot be written to", EXIT_USAGE)
+        return error.strerror
+    return None if os.access(path if path.exists() else path.parent, os.W_OK) else "cannot be written to"
 
 
-def _report(found: Run, request: Request, console: Console) -> None:
+def _report(found: Run, request: Request) -> None:
     if request.junit is not None:
         with runner.naming(request.junit):
             write_junit(request.junit, found.outcome)
     if request.as_json:
-        print(runner.summary_text(found.outcome))
+        say(json.dumps(found.outcome.as_json(), indent=2, ensure_ascii=stdout_is_plain()))
         return
+    console = Output()
     show(console, found.outcome, found.events)
     if request.out is not None:
         console.print(f"Events and summary are in {request.out}")
-
-
-@contextmanager
-def _progress(plan: Plan) -> Iterator[runner.Progress]:
-    """A live line on the terminal: a bar over simulated time, readings, and the last thing that happened."""
-    console = Console(stderr=True, markup=False, highlight=False)
-    with ExitStack() as stack:
-        if not console.is_terminal:
-            yield lambda status: None
-            return
-        bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            TextColumn("{task.fields[at]}"),
-            TimeRemainingColumn(compact=True),
-            TextColumn("{task.fields[state]}", markup=False),
-            console=console,
-            transient=True,
-        )
-        stack.enter_context(bar)
-        task = bar.add_task(plan.name, total=plan.duration_us, at="", state="starting")
-
-        def update(status: Status) -> None:
-            last = f", {status.last.kind} {status.last.who}" if status.last else ""
-            bar.update(
-                task,
-                completed=min(status.t_us, status.end_us),
-                at=f"{clock(status.t_us)} of {clock(status.end_us)}",
-                state=f"{status.produced:,} readings, {status.stored:,} stored{last}",
-            )
-
-        yield update

@@ -8,7 +8,8 @@ from rich.table import Table
 from rich.text import Text
 
 from clawsim.compare import Comparison, compare, what
-from clawsim.report import STYLES, clock
+from clawsim.report import STYLES
+from clawsim.scenario.units import instant
 from clawsim.tale import Tale, read
 
 EXIT_SAME, EXIT_DIFFERENT = 0, 1
@@ -68,7 +69,7 @@ def _show_differences(console: Console, found: Comparison) -> None:
 
 
 def _when(t_us: int | None) -> str:
-    return "" if t_us is None else clock(t_us)
+    return "" if t_us is None else instant(t_us)
 
 
 def _show_verdict(console: Console, found: Comparison) -> None:
@@ -87,7 +88,7 @@ def _notes(found: Comparison) -> list[Text]:
     if found.widest is not None:
         share, one, _ = found.widest
         notes.append(
-            f"furthest apart: {what(one.event)} of {one.event.who} at {clock(one.t_us)}, by "
+            f"furthest apart: {what(one.event)} of {one.event.who} at {instant(one.t_us)}, by "
             f"{share * one.tolerance_us / 1e6:.1f} s of {one.tolerance_us / 1e6:g} s"
         )
     for key in ("scenario", "seed", "verdict"):

@@ -5,8 +5,10 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from clawsim.alike import together
 from clawsim.expect import FAIL, INVALID, PASS
 from clawsim.ledger import Account
+from clawsim.scenario.units import instant
 from clawsim.story import Line, tell
 from clawsim.trace import TraceEvent
 from clawsim.verdict import LAGGED, Outcome
@@ -14,14 +16,7 @@ from clawsim.verdict import LAGGED, Outcome
 STYLES = {PASS: "green", FAIL: "red", INVALID: "yellow", LAGGED: "yellow"}
 MOST_LINES = 60
 MOST_REASONS = 8
-
-
-def clock(t_us: int) -> str:
-    """An instant of the run as [days] hours:minutes:seconds.tenths."""
-    tenths = t_us // 100_000
-    hours, rest = divmod(tenths, 36_000)
-    text = f"{hours:02d}:{rest // 600:02d}:{rest % 600 / 10:04.1f}"
-    return text if hours else text[3:]
+LEAST_WIDTH_FOR_RANGES = 70
 
 
 def show(console: Console, outcome: Outcome, events: list[TraceEvent]) -> None:
@@ -41,9 +36,9 @@ def _show_story(console: Console, lines: list[Line]) -> None:
     table.add_column(overflow="fold")
     for line in lines[:MOST_LINES]:
         style = _style_of(line.kind)
-        when = clock(line.first_us)
-        if line.last_us - line.first_us >= 1_000_000:
-            when += f" – {clock(line.last_us)}"
+        when = instant(line.first_us)
+        if line.last_us - line.first_us >= 1_000_000 and console.width >= LEAST_WIDTH_FOR_RANGES:
+            when += f" – {instant(line.last_us)}"
         table.add_row(when, Text(line.sign, style=style), Text(line.text, style=style))
     if len(lines) > MOST_LINES:
         table.add_row("", "", Text(f"… and {len(lines) - MOST_LINES} more; --out DIR keeps them all", style="dim"))
@@ -84,12 +79,15 @@ def _show_account(console: Console, account: Account) -> None:
 def _show_expectations(console: Console, outcome: Outcome) -> None:
     if not outcome.judgements:
         return
-    console.print(Text("Expected, and seen", style="bold"))
+    head = Text("Expected, and seen", style="bold")
+    if any(" +" in judgement.seen for judgement in outcome.judgements):
+        head.append("  (+ counts from what it comes `after`, else from the start)", style="not bold dim")
+    console.print(head)
     table = Table.grid(padding=(0, 2))
     table.add_column()
     table.add_column(overflow="fold", max_width=76)
     table.add_column(overflow="fold")
-    for judgement in outcome.judgements:
+    for judgement in together(outcome.judgements):
         style = STYLES[judgement.verdict]
         sign = {PASS: "✓", FAIL: "✗", INVALID: "?"}[judgement.verdict]
         table.add_row(
@@ -103,13 +101,17 @@ def _show_verdict(console: Console, outcome: Outcome) -> None:
     verdict = outcome.verdict
     speed = outcome.simulated_s / outcome.wall_s if outcome.wall_s else 0
     head = Text.assemble((verdict, f"bold {STYLES[verdict]}"), f"  {outcome.scenario}, {outcome.world} world")
-    head.append(f", {_duration(outcome.simulated_s)} in {outcome.wall_s:.1f} s ({speed:,.0f}×)", style="dim")
+    head.append(f", {_duration(outcome.simulated_s)} in {_took(outcome.wall_s)} ({speed:,.0f}×)", style="dim")
     body = [head]
     for kind, why in outcome.reasons[:MOST_REASONS]:
         body.append(Text.assemble((f"{kind}: ", STYLES[kind]), why))
     if len(outcome.reasons) > MOST_REASONS:
         body.append(Text(f"… and {len(outcome.reasons) - MOST_REASONS} more", style="dim"))
     console.print(Panel(Text("\n").join(body), border_style=STYLES[verdict], expand=False))
+
+
+def _took(wall_s: float) -> str:
+    return f"{wall_s * 1000:.0f} ms" if wall_s < 1 else f"{wall_s:.1f} s"
 
 
 def _duration(seconds: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -61,6 +62,7 @@ class Tale:
 def read(directory: Path) -> Tale:
     """The run that `directory` holds; :class:`BadRun`."""
     tale = Tale(directory, _summary(directory / "summary.json"))
+    _check_pair(directory, tale.summary)
     recent: dict[str, list[Milestone]] = defaultdict(list)
     losses: list[TraceEvent] = []
     for place, event in enumerate(_events(directory / "events.jsonl")):
@@ -86,6 +88,18 @@ def _summary(path: Path) -> dict[str, Any]:
     if not isinstance(summary, dict) or not isinstance(summary.get("readings"), dict):
         raise BadRun(f"{path}: not the summary of a run: it has no `readings`")
     return summary
+
+
+def _check_pair(directory: Path, summary: dict[str, Any]) -> None:
+    """The summary is that of these events, where it says so: of another run's it would prove nothing."""
+    wanted, path = summary.get("events_sha256"), directory / "events.jsonl"
+    try:
+        with path.open("rb") as lines:
+            found = hashlib.file_digest(lines, "sha256").hexdigest()
+    except OSError as error:
+        raise BadRun(f"{path}: {error.strerror}") from None
+    if wanted is not None and wanted != found:
+        raise BadRun(f"{path}: not the events of {directory / 'summary.json'}: their SHA-256 is another one")
 
 
 def _events(path: Path) -> Iterator[TraceEvent]:

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -19,7 +20,24 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
 )
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"firmware {version('clawsim')}")
+        raise typer.Exit
+
+
+@app.callback()
+def firmware(
+    _: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
 
 Config = Annotated[Path, typer.Option(help="The node's TOML file; `firmware example` prints one.", metavar="FILE")]
 Level = Annotated[str, typer.Option(help=f"What to log on stderr: {', '.join(LEVELS)}.")]

@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -30,6 +31,21 @@ app = typer.Typer(
     taken (a port, a data directory).
     """,
 )
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"fleet {version('clawsim')}")
+        raise typer.Exit
+
+
+@app.callback()
+def fleet(
+    _: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
 
 
 def _load_config(context: typer.Context, path: Path | None) -> Path | None:

@@ -3,6 +3,7 @@
 import json
 import sqlite3
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -17,7 +18,24 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
 )
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"nanoclaw {version('clawsim')}")
+        raise typer.Exit
+
+
+@app.callback()
+def nanoclaw(
+    _: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
 
 Config = Annotated[Path, typer.Option(help="The gateway's TOML file; `nanoclaw example` prints one.", metavar="FILE")]
 Data = Annotated[Path | None, typer.Option(help="Data directory, instead of the file's.", metavar="DIR")]

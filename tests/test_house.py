@@ -112,6 +112,18 @@ def test_every_console_command_explains_itself(command: str) -> None:
     assert command in result.stdout
 
 
+@pytest.mark.parametrize("command", sorted(PYPROJECT["project"]["scripts"]))
+def test_every_command_is_also_a_module_and_knows_its_version(command: str) -> None:
+    said = {run_python("-m", command, "--version"), run_command(command, "--version")}
+    assert said == {f"{command} {PYPROJECT['project']['version']}\n"}
+
+
+def run_command(command: str, *arguments: str) -> str:
+    script = Path(sys.executable).with_name(command)
+    result = subprocess.run([script, *arguments], capture_output=True, text=True, check=True, cwd=ROOT, timeout=60)
+    return result.stdout
+
+
 def run_python(*arguments: str) -> str:
     result = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=False, cwd=ROOT)
     assert result.returncode == 0, result.stderr

@@ -20,6 +20,7 @@ from clawsim.scenario.vocabulary import RESERVED_IDS
 
 ENTRY_KINDS = ("fault", "call", "inject")
 _ID = re.compile(ID_PATTERN)
+_UNFIT = re.compile(r"[^a-z0-9-]+")
 _PLACEHOLDER = re.compile(r"\{(?::0?([1-9])d)?\}")
 
 
@@ -71,6 +72,8 @@ def expanded_ids(pattern: str, count: int | None, start: int) -> list[str]:
     places = len(_PLACEHOLDER.findall(pattern))
     if count is None and "{" in pattern:
         raise ValueError(f"'{pattern}' is a pattern: add `count`, or write a plain id")
+    if count is not None and places == 0 and "{" in pattern:
+        raise ValueError(f"'{pattern}': the place for the number is written {{}}, or {{:02d}} for two digits")
     if count is not None and places != 1:
         raise ValueError(
             f"with `count` an id needs one place for the number, for example 'sensor-{{:02d}}': '{pattern}'"
@@ -107,8 +110,18 @@ def _gather_entities(items: Any, into: dict[str, Mark], names: Names, problems: 
             ids = expanded_ids(pattern, count, start)
         except ValueError as error:
             problems.add(mark, str(error))
+            for meant in _meant(pattern, count, start):
+                if meant not in names.gateways and meant not in names.nodes:
+                    into[meant] = mark
             continue
         _declare(ids, mark, into, names, problems)
+
+
+def _meant(pattern: str, count: int | None, start: int) -> set[str]:
+    """What other places of the file may call the ids of a pattern that was refused: one mistake is one error."""
+    numbers = range(start, start + count) if count is not None else [start]
+    ids = {_numbered(pattern, number) for number in numbers} - set(RESERVED_IDS)
+    return ids | {_UNFIT.sub("-", found.lower()).strip("-") for found in ids}
 
 
 def _declare(ids: list[str], mark: Mark, into: dict[str, Mark], names: Names, problems: Problems) -> None:

@@ -10,6 +10,7 @@ from clawsim.scenario.errors import did_you_mean
 from clawsim.scenario.metrics import WELL_KNOWN, Metric
 from clawsim.scenario.models import ConstantSignal, CsvSignal, RampSignal, Sensor, SineSignal, StepsSignal
 from clawsim.scenario.plan import Json, SensorPlan
+from clawsim.scenario.recordings import of_encoding, of_header
 from firmware.hal.recording import RecordingError
 from firmware.hal.signals import SignalError, scaled, signal_from_spec
 from firmware.wire.ids import valid_metric
@@ -162,11 +163,17 @@ def _recording(model: CsvSignal, context: Context) -> dict[str, Any]:
 
 def _usable(spec: Json, model: Strict, context: Context) -> bool:
     """Whether a signal can be made of ``spec``: the one place that knows is the maker itself."""
-    kind = "csv" if spec["kind"] == "recording" else spec["kind"]
+    recorded = spec["kind"] == "recording"
+    kind = "csv" if recorded else spec["kind"]
+    misfits = of_header(spec["path"], spec["time"], spec["column"]) if recorded else []
+    for misfit in misfits:
+        context.complain(model.mark(kind), misfit)
+    if misfits:
+        return False
     try:
         signal_from_spec({"seed": 0, **spec})
     except RecordingError as error:
-        for problem in error.problems:
+        for problem in of_encoding(spec["path"]) or error.problems:
             context.complain(model.mark(kind), problem)
     except SignalError as error:
         context.complain(model.mark(kind), str(error))

@@ -42,6 +42,8 @@ def _condition(rule: Rule, key: str, text: str, context: Context) -> Json:
         context.complain(rule.mark(key), f"{key}: {error.message} (column {error.column} of '{text}')")
         return {}
     metric, metrics = str(tree["metric"]), context.names.metrics
+    if not metrics and context.problems:
+        return tree  # the sensors are missing or wrong, and that is said
     if metric not in metrics:
         context.complain(rule.mark(key), f"{key}: no sensor measures '{metric}'{did_you_mean(metric, sorted(metrics))}")
     elif metric in WELL_KNOWN and not _comparable(WELL_KNOWN[metric].kind, tree["value"]):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 from rich.console import Console, RenderableType
 from rich.table import Table
@@ -22,7 +23,10 @@ from clawsim.scenario.plan import (
     Plan,
     SensorPlan,
 )
+from clawsim.scenario.recordings import replayed
+from clawsim.scenario.reference import speaker
 from clawsim.scenario.units import clock, spoken
+from clawsim.scenario.vocabulary import KINDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +50,24 @@ def show(plan: Plan, console: Console) -> None:
         style="dim",
     )
     _section(console, f"Fleet {plan.fleet_id}", _fleet(plan))
+    recordings = list(_recordings(plan))
+    if recordings:
+        _section(console, "Recordings", _bullets(recordings))
     if plan.rules:
         _section(console, "Rules", _rules(plan))
     _section(console, "Timeline", _timeline(plan))
     whenever = [expectation for expectation in plan.expectations if _deadline_us(expectation, plan) is None]
     if whenever:
         _section(console, "Expected whenever it comes, or at the end", _bullets(_grouped(whenever)))
+
+
+def show_events(console: Console) -> None:
+    """Print every kind of event; the field that tells whom it is about comes first."""
+    table = _table("event", "happens when", "said by", "fields")
+    for kind in KINDS.values():
+        fields = sorted(kind.fields, key=lambda name: name != kind.about)
+        table.add_row(kind.name, kind.meaning, speaker(kind), ", ".join(fields))
+    console.print(table)
 
 
 def _section(console: Console, title: str, body: RenderableType) -> None:
@@ -86,6 +102,19 @@ def _sensor(sensor: SensorPlan) -> str:
     noise = " + noise" if "noise" in sensor.signal else ""
     how = f"every {spoken(sensor.every_ms * 1000)}" if sensor.every_ms is not None else "at its own instants"
     return f"{sensor.metric} {how} ({sensor.signal['kind']}{noise})"
+
+
+def _recordings(plan: Plan) -> Iterator[str]:
+    """Each recording once, with who replays it and when its rows happen."""
+    users: dict[str, list[str]] = {}
+    for node in plan.nodes:
+        for sensor in node.sensors:
+            if sensor.signal["kind"] == "recording":
+                name = f"{Path(sensor.signal['path']).name}, column {sensor.signal['column']}"
+                when = replayed(sensor.signal, plan.epoch_utc_ms)
+                users.setdefault(f"{name}: {when}", []).append(node.id)
+    for what, ids in users.items():
+        yield f"{_ids(ids)}: {what}"
 
 
 def _power_on(nodes: Sequence[NodePlan]) -> str:

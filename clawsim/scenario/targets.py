@@ -48,6 +48,10 @@ def _tier(name: str, context: Context) -> str:
         return "gateway"
     if name in (HUB, FLEET):
         return name
+    if any(character in name for character in "*?["):
+        raise TargetError(
+            f"'{name}': patterns are for `who`; a fault strikes one entity or link, so write an entry for each"
+        )
     raise TargetError(f"unknown id '{name}'{did_you_mean(name, [*context.names.entities(), CLOUD])}")
 
 

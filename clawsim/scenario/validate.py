@@ -37,6 +37,15 @@ _MESSAGES = {
     "bool_type": "must be true or false",
     "string_type": "must be a text",
 }
+_BOUNDS = {
+    "greater_than_equal": "must be at least {ge}",
+    "greater_than": "must be more than {gt}",
+    "less_than_equal": "must be at most {le}",
+    "less_than": "must be less than {lt}",
+    "string_too_short": "must have at least {min_length} characters",
+    "string_too_long": "must have at most {max_length} characters",
+    "finite_number": "must be a finite number",
+}
 _PATTERNS = {
     ID_PATTERN: "is not an id: lower-case letters, digits and hyphens, at most 32, no hyphen first",
     CALL_PATTERN: "is not METHOD /path, as in GET /api/v1/fleet/nodes",
@@ -85,9 +94,20 @@ def _message(detail: ErrorDetails) -> str:
         return f"'{given}' {_PATTERNS[context['pattern']]}"
     if kind == "string_type" and isinstance(given, bool | int | float):
         return "must be a text; put it in quotes"
+    if kind in ("too_short", "too_long"):
+        return _length(kind, context)
+    if kind in _BOUNDS:
+        return _BOUNDS[kind].format_map(context)
     if kind in _MESSAGES:
         return _MESSAGES[kind] + ("; it has no value" if given is None else "")
     return detail["msg"][:1].lower() + detail["msg"][1:]
+
+
+def _length(kind: str, context: dict[str, Any]) -> str:
+    count = context["actual_length"]
+    if kind == "too_short":
+        return f"needs at least {context['min_length']}; it has {count or 'none'}"
+    return f"must be at most {context['max_length']}; there are {count or 'more'}"
 
 
 def _not_one_of(given: object, found: list[tuple[str, str]]) -> str:

@@ -106,6 +106,11 @@ def test_an_override_that_fits_nowhere_is_refused(tmp_path: Path, value: str, sa
     assert_refused(clawsim_here("run", scenario(tmp_path), "--set", value), 2, said)
 
 
+@pytest.mark.parametrize("value", ["-1", "seven", "1.5", str(2**63)])
+def test_a_seed_that_is_none_is_refused_by_the_name_that_it_was_given_by(tmp_path: Path, value: str) -> None:
+    assert_refused(clawsim_here("run", scenario(tmp_path), "--seed", value), 2, "Invalid value for '--seed'")
+
+
 def test_an_option_of_the_live_world_means_nothing_in_the_virtual_one_and_is_refused(tmp_path: Path) -> None:
     assert_refused(
         clawsim_here("run", scenario(tmp_path), "--timescale", "10"), 2, "^--timescale: only with --world live"

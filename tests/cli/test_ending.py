@@ -12,7 +12,17 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.cli.command import EXPECT_ALL, TINY, Running, clawsim, nobody_listens, running, scenario, until
+from tests.cli.command import (
+    EXPECT_ALL,
+    TINY,
+    Running,
+    assert_refused,
+    clawsim,
+    nobody_listens,
+    running,
+    scenario,
+    until,
+)
 
 ENDING = [signal.SIGINT, signal.SIGTERM]
 GONE_S = 10
@@ -41,6 +51,38 @@ def test_a_virtual_run_that_is_interrupted_is_exit_code_130_and_what_it_wrote_is
     assert all(json.loads(line)["kind"] for line in events.read_text().splitlines())
     assert not (out / "summary.json").exists()
     assert list(run.temporary.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", ENDING)
+@pytest.mark.parametrize("after_s", [0.03, 0.1, 0.2, 0.35])
+def test_whoever_interrupts_while_it_still_loads_gets_the_same_word(
+    tmp_path: Path, number: signal.Signals, after_s: float
+) -> None:
+    with running(tmp_path, "run", scenario(tmp_path), "--set", "duration=300 d") as run:
+        until(lambda: _handles_signals(run), "the interpreter runs our first lines")
+        time.sleep(after_s)  # somewhere among the imports, wherever that is on this machine
+        run.send(number)
+        assert run.end() == (130, "", "interrupted: nothing was left running\n")
+
+
+def _handles_signals(run: Running) -> bool:
+    """Whether the process catches SIGTERM: that is its own first act; until then any signal is the interpreter's."""
+    status = Path(f"/proc/{run.process.pid}/status").read_text()
+    caught = next((line for line in status.splitlines() if line.startswith("SigCgt:")), "SigCgt: 0")
+    return bool(int(caught.split()[1], 16) >> (signal.SIGTERM - 1) & 1)
+
+
+def test_a_run_that_ends_early_leaves_no_verdict_of_the_run_before(tmp_path: Path) -> None:
+    out, report = tmp_path / "out", tmp_path / "junit.xml"
+    assert clawsim("run", scenario(tmp_path), "--out", out, "--junit", report).returncode == 0
+    arguments = ["--set", "duration=300 d", "--set", "fleet.nodes.0.count=20", "--out", out, "--junit", report]
+    with running(tmp_path, "run", scenario(tmp_path), *arguments) as run:
+        until(lambda: (out / "events.jsonl").stat().st_size > 1_000_000, "the second run is under way")
+        run.send(signal.SIGINT)
+        assert run.end()[0] == 130
+    assert not (out / "summary.json").exists()
+    assert "interrupted" in report.read_text()
+    assert_refused(clawsim("compare", out, out), 2, r"summary\.json: No such file")
 
 
 # --- live -------------------------------------------------------------------------------------------------------------
@@ -99,9 +141,12 @@ def test_an_impatient_second_ctrl_c_leaves_no_process_either(live: Running) -> N
 @pytest.mark.live
 def test_a_live_run_that_is_killed_takes_its_processes_with_it(live: Running) -> None:
     ports = _under_way(live)
+    [keys] = live.temporary.glob("*/run/config/gateway-01.key")
+    assert (keys.stat().st_mode & 0o777, keys.parents[2].stat().st_mode & 0o777) == (0o600, 0o700)
     live.send(signal.SIGKILL)
     live.end()
     _assert_nothing_left(live, ports)
+    until(lambda: not list(live.temporary.iterdir()), "its keys are gone", GONE_S)
 
 
 @pytest.mark.live
@@ -133,6 +178,18 @@ def test_a_run_that_passes_leaves_nothing(tmp_path: Path) -> None:
     assert (code, complained) == (0, ""), said
     _assert_nothing_left(run, ports)
     assert list(run.temporary.iterdir()) == []
+
+
+@pytest.mark.live
+def test_a_live_run_may_be_told_a_relative_directory_and_not_start_into_the_results_of_another(tmp_path: Path) -> None:
+    scenario(tmp_path, TINY.replace("5 min", "1 min") + EXPECT_ALL)
+    arguments = ["run", "scenario.yaml", "--world", "live", "--out", "deep/results"]
+    assert clawsim(*arguments, cwd=tmp_path).returncode == 0
+    results = tmp_path / "deep" / "results"
+    assert json.loads((results / "summary.json").read_text())["verdict"] == "PASS"
+    (results / "run" / "inventory.json").rename(results / "run" / "precious.json")
+    assert_refused(clawsim(*arguments, cwd=tmp_path), 2, "is not the state of an earlier run")
+    assert not (results / "summary.json").exists()
 
 
 @pytest.mark.live

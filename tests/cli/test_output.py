@@ -11,7 +11,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from tests.cli.command import CLAWSIM, EXPECT_ALL, SCENARIOS, TINY, assert_refused, clawsim, scenario
+from clawsim.junit import LEDGER, VALIDITY
+from tests.cli.command import CLAWSIM, EXPECT_ALL, SCENARIOS, TINY, assert_refused, clawsim, clawsim_here, scenario
 
 SUMMARY = {
     "scenario", "world", "seed", "verdict", "reasons", "simulated_s", "wall_s", "messages", "lag_p99_ms", "readings",
@@ -78,9 +79,9 @@ def test_junit_is_what_ci_systems_read(tmp_path: Path) -> None:
     assert done.returncode == 1
     suite = ElementTree.parse(report).getroot()  # noqa: S314 - our own
     assert suite.tag == "testsuite"
-    assert (suite.get("tests"), suite.get("failures"), suite.get("errors")) == ("3", "1", "0")
+    assert (suite.get("tests"), suite.get("failures"), suite.get("errors")) == ("4", "1", "0")
     cases = suite.findall("testcase")
-    assert [case.get("name") for case in cases[:2]] == ['<&> " and ü', "readings lost = 0"]
+    assert [case.get("name") for case in cases] == ['<&> " and ü', "readings lost = 0", LEDGER, VALIDITY]
     failure = cases[0].find("failure")
     assert failure is not None
     assert failure.get("message") == "FAIL: 30"
@@ -92,6 +93,38 @@ def test_junit_shows_an_invalid_run_as_an_error(tmp_path: Path) -> None:
     clawsim("run", scenario(tmp_path, TINY + cut + EXPECT_ALL), "--junit", tmp_path / "junit.xml")
     suite = ElementTree.parse(tmp_path / "junit.xml").getroot()  # noqa: S314 - our own
     assert (suite.get("failures"), suite.get("errors")) == ("0", "1")
+    [case] = [case for case in suite if case.find("error") is not None]
+    assert case.get("name") == VALIDITY
+
+
+def test_junit_of_a_run_with_an_expectation_that_proves_nothing_calls_the_run_invalid_too(tmp_path: Path) -> None:
+    expect = "expect: [{event: node.up, who: sensor-01, after: {event: gateway.offline}, within: 10 s}]\n"
+    clawsim("run", scenario(tmp_path, TINY + expect), "--junit", tmp_path / "junit.xml")
+    suite = ElementTree.parse(tmp_path / "junit.xml").getroot()  # noqa: S314 - our own
+    assert [case.get("name") for case in suite if case.find("error") is not None][1:] == [VALIDITY]
+
+
+@pytest.mark.parametrize(
+    ("text", "arguments", "why"),
+    [
+        (TINY.replace("5 min", "5"), [], "scenario.yaml:3:11: duration: a duration needs a unit"),
+        (TINY, ["--timescale", "3"], "--timescale: only with --world live"),
+        (TINY, ["--real", "nobody"], "--real: nothing is called 'nobody'"),
+        (TINY, ["--out", "/proc/none"], "--out /proc/none: "),
+    ],
+)
+def test_junit_of_what_was_refused_says_why_and_replaces_an_older_one(
+    tmp_path: Path, text: str, arguments: list[str], why: str
+) -> None:
+    report = tmp_path / "junit.xml"
+    report.write_text("<testsuite><!-- passed, yesterday --></testsuite>")
+    done = clawsim_here("run", scenario(tmp_path, text), "--junit", report, *arguments)
+    assert done.returncode == 2
+    suite = ElementTree.parse(report).getroot()  # noqa: S314 - our own
+    assert (suite.get("tests"), suite.get("errors")) == ("1", "1")
+    error = suite.find("testcase/error")
+    assert error is not None
+    assert why in error.get("message", "")
 
 
 def test_the_report_tells_the_story_the_ledger_and_each_expectation() -> None:
@@ -100,7 +133,7 @@ def test_the_report_tells_the_story_the_ledger_and_each_expectation() -> None:
     for said in (
         "is cut",
         "decides alone",
-        "sound their alarms",
+        "which sounds their alarms",
         "has caught up",
         "125  produced",
         "✓  node.down never",
@@ -114,8 +147,34 @@ def test_a_reader_who_goes_away_early_is_no_error_of_ours(tmp_path: Path) -> Non
         ["bash", "-c", 'set -o pipefail; "$0" run "$1" | head -1', CLAWSIM, str(SCENARIOS / "upload.yaml")],
         capture_output=True, text=True, timeout=30, check=False,
     )  # fmt: skip
-    assert "Traceback" not in done.stderr
-    assert "Exception" not in done.stderr
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("command", ["run {0} --json", "check {0}", "schema"])
+def test_the_exit_code_is_that_of_the_work_when_nobody_reads_at_all(command: str) -> None:
+    """A reader that is gone from the start, so that every write fails."""
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "w") as pipe:
+        done = clawsim(
+            *command.format(SCENARIOS / "upload.yaml").split(),
+            capture_output=False, stdout=pipe, stderr=subprocess.PIPE,
+        )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+@pytest.mark.parametrize("command", ["run {0}", "run {0} --json", "check {0}", "schema"])
+def test_no_sign_is_too_much_for_an_output_in_another_encoding(tmp_path: Path, encoding: str, command: str) -> None:
+    file = scenario(tmp_path, TINY.replace("name: tiny", 'name: tiny\ndescription: "25 °C … ü ⚡ 温"') + EXPECT_ALL)
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    done = clawsim(*command.format(file).split(), env=environment, encoding=encoding)
+    assert (done.returncode, done.stderr) == (0, "")
+    if command == "run {0}":
+        sign = "✓" if encoding == "utf-8" else "+"
+        assert f"{sign}  readings lost = 0" in done.stdout
+    if command.endswith("--json"):
+        assert json.loads(done.stdout)["verdict"] == "PASS"
 
 
 # --- places that cannot be written ------------------------------------------------------------------------------------
@@ -123,7 +182,7 @@ def test_a_reader_who_goes_away_early_is_no_error_of_ours(tmp_path: Path) -> Non
 
 def test_an_out_that_is_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("mine")
-    assert_refused(clawsim("run", scenario(tmp_path), "--out", tmp_path / "out"), 2, r"^--out .*: File exists")
+    assert_refused(clawsim("run", scenario(tmp_path), "--out", tmp_path / "out"), 2, r"^--out .*: is not a directory$")
     assert (tmp_path / "out").read_text() == "mine"
 
 

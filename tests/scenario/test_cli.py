@@ -6,9 +6,11 @@ import json
 import re
 from pathlib import Path
 
+import pytest
 from typer.testing import CliRunner
 
 from clawsim.cli import app
+from clawsim.scenario.vocabulary import KINDS
 from tests.scenario.conftest import CUT, FLEET, HEAD
 
 SCENARIOS = Path(__file__).parents[2] / "scenarios"
@@ -26,6 +28,27 @@ def test_check_prints_the_expanded_timeline_with_what_is_expected_when() -> None
     assert re.search(r"by 0:06:35 +expected: gateway.offline gateway-01 within 95 s after outage", out)
     assert re.search(r"0:15:00 +outage clears", out)
     assert "5 × sensor-01 … sensor-05, microclaw over wifi: temp every 60 s (sine)" in out
+
+
+@pytest.mark.parametrize(
+    ("start", "epoch", "said"),
+    [
+        ("", "2026-01-01T00:00:00Z", "2 rows, shifted: the first row, 2015-02-04T17:51:00Z, is replayed as "
+         "2026-01-01T00:00:00Z, the scenario's `epoch`"),
+        (", start: '2015-02-04T17:51:59Z'", "2026-01-01T00:00:00Z", "1 rows, shifted: `start`, 2015-02-04T17:51:59Z, "
+         "is replayed as 2026-01-01T00:00:00Z"),
+        ("", "2015-02-04T17:51:00Z", "2 rows at their own times"),
+        (", start: '2015-02-04T17:00:00Z'", "2015-02-04T17:00:00Z", "2 rows at their own times"),
+    ],
+)  # fmt: skip
+def test_check_says_whether_a_recording_is_shifted_in_time(tmp_path: Path, start: str, epoch: str, said: str) -> None:
+    (tmp_path / "r.csv").write_text("time,x\n2015-02-04T17:51:00Z,1\n2015-02-04T17:52:00Z,2\n")
+    signal = f"signal: {{csv: r.csv, column: x{start}}}"
+    path = tmp_path / "s.yaml"
+    path.write_text(f"{HEAD}epoch: '{epoch}'\n" + FLEET.replace("every: 60 s, signal: {constant: 21.5}", signal))
+    code, out, err = _check(str(path))
+    assert (code, err) == (0, "")
+    assert said in " ".join(out.split())
 
 
 def test_check_takes_overrides() -> None:
@@ -46,6 +69,13 @@ def test_texts_of_a_file_are_shown_as_they_are(tmp_path: Path) -> None:
     path = tmp_path / "s.yaml"
     path.write_text(HEAD + 'description: "[bold]not markup[/bold] :smile:"\n' + FLEET)
     assert "[bold]not markup[/bold] :smile:" in _check(str(path))[1]
+
+
+def test_events_lists_every_kind_with_its_meaning() -> None:
+    result = CliRunner().invoke(app, ["events"])
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert {line.split(" ")[0] for line in result.stdout.splitlines()} >= KINDS.keys()
+    assert re.search(r"alarm\.local +a node's alarm sounded +a node +by, rule, id", result.stdout)
 
 
 def test_the_schema_knows_units_words_and_every_key() -> None:

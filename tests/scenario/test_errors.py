@@ -89,6 +89,76 @@ def test_a_node_with_a_mistake_does_not_make_references_to_it_wrong(complaints: 
     assert len(messages) == 1
 
 
+@pytest.mark.parametrize("wrong", ["Gateway_01", "gateway_01", "GATEWAY-01", "Gateway 01"])
+def test_a_gateway_with_a_bad_id_is_one_error_wherever_else_it_is_named_rightly(
+    complaints: Complainer, wrong: str
+) -> None:
+    fleet = FLEET.replace("{id: gateway-01}", f"{{id: {wrong}}}")
+    expect = "expect: [{event: gateway.offline, who: gateway-01, after: fault.effective}]\n"
+    [message] = complaints(HEAD + fleet + CUT + expect, whole=True)
+    assert f"'{wrong}' is not an id" in message
+
+
+def test_nodes_with_a_bad_id_are_one_error(complaints: Complainer) -> None:
+    fleet = FLEET.replace("sensor-{:02d}", "Sensor_{:02d}")
+    expect = "expect: [{event: node.down, who: [sensor-01, Sensor_03]}]\n"
+    [message] = complaints(HEAD + fleet + expect, whole=True)
+    assert "'Sensor_01' is not an id" in message
+
+
+def test_rules_are_not_blamed_for_sensors_that_are_missing(complaints: Complainer) -> None:
+    fleet = FLEET.replace("[{metric: temp, every: 60 s, signal: {constant: 21.5}}]", "[]")
+    [message] = complaints(HEAD + fleet + "rules: [{name: hot, when: temp > 30}]\n", whole=True)
+    assert message.endswith("sensors: needs at least 1; it has none")
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("seed=-1", "seed: must be at least 0"),
+        ("fleet.nodes.0.count=0", "count: must be at least 1"),
+        ("fleet.nodes.0.count=10001", "count: must be at most 10000"),
+        ("fleet.nodes.0.sensors=[]", "sensors: needs at least 1; it has none"),
+        ("fleet.nodes.0.sensors.0.range=[1, 2, 3]", "range: must be at most 2; there are 3"),
+        ("fleet.nodes.0.sensors.0.range=[1, 1e13]", "range: must be at most 1000000000000"),
+        ("fleet.nodes.0.sensors.0.unit=a-unit-without-an-end", "unit: must have at most 16 characters"),
+        ("seed=9223372036854775808", "seed: must be less than 9223372036854775808"),
+    ],
+)
+def test_a_bound_is_told_in_plain_words(complaints: Complainer, override: str, expected: str) -> None:
+    assert f"--set {override}: {expected}" in [message.removesuffix(".0") for message in complaints("", override)]
+
+
+@pytest.mark.parametrize("on", ["sensor-*", "sensor-0?", "sensor-* <-> gateway-01"])
+def test_a_pattern_under_on_is_told_where_patterns_belong(complaints: Complainer, on: str) -> None:
+    fault = "cut" if "<->" in on else "kill"
+    [message] = complaints(f'timeline: [{{at: 1 min, fault: {fault}, on: "{on}"}}]\n')
+    assert "patterns are for `who`; a fault strikes one entity or link, so write an entry for each" in message
+
+
+@pytest.mark.parametrize("pattern", ["sensor{:d}", "sensor-{n}"])
+def test_a_place_for_the_number_that_is_written_otherwise_is_told_how(complaints: Complainer, pattern: str) -> None:
+    [message] = complaints("", f'fleet.nodes.0.id="{pattern}"')
+    assert "the place for the number is written {}, or {:02d} for two digits" in message
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"time;x\n2026-01-01T00:00:00Z;1\n", "r.csv:1: its columns are separated by semicolons; save it with commas"),
+        (b"time,x,x\n2026-01-01T00:00:00Z,1,2\n", "r.csv:1: has the column 'x' 2 times; rename all but one"),
+        (b"time,x\n2026-01-01T00:00:00Z,\xe9\n", "r.csv:2: is not UTF-8 text (perhaps Latin-1)"),
+    ],
+)
+def test_what_spreadsheets_do_to_csv_files_is_recognised(
+    complaints: Complainer, tmp_path: Path, content: bytes, expected: str
+) -> None:
+    (tmp_path / "r.csv").write_bytes(content)
+    fleet = FLEET.replace("every: 60 s, signal: {constant: 21.5}", "signal: {csv: r.csv, column: x}")
+    [message] = complaints(HEAD + fleet, whole=True)
+    assert expected in message
+
+
 def test_a_duplicate_key_names_the_first(complaints: Complainer) -> None:
     assert complaints("seed: 1\nseed: 2\n") == [
         f"{BODY_LINE + 1}:1: duplicate key 'seed'; the first is at line {BODY_LINE}"
