@@ -1,6 +1,6 @@
 """The ledger: what became of every reading, each term from its own evidence.
 
-produced: the nodes' events. delivered: rows read back from the fleet manager. buffered: what lies on flash and disks at
+produced: the nodes' events. delivered: rows of the fleet manager's database. buffered: what lies on flash and disks at
 the end. lost: the event of the core that dropped it. A reading that has several fates counts as the best of them:
 delivered, then buffered, then lost. What has none is unaccounted; a row that nobody produced is a phantom.
 """

@@ -62,7 +62,7 @@ def _show_account(console: Console, account: Account) -> None:
     table.add_column(justify="right")
     table.add_column()
     table.add_row(f"{account.produced:,}", "produced")
-    table.add_row(f"{account.delivered:,}", "delivered: read back from the fleet manager")
+    table.add_row(f"{account.delivered:,}", "delivered: found in the fleet manager's database")
     for where, count in sorted(account.buffered.items()):
         table.add_row(f"{count:,}", f"buffered at {where}")
     for cause, count in sorted(account.lost.items()):
