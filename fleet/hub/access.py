@@ -34,6 +34,13 @@ class Access(Protocol):
         """
         ...
 
+    def identify(self, name: str) -> str | None:
+        """The identity that a verified client certificate's common name stands for, or None to refuse.
+
+        Asked instead of `authenticate` where clients bring certificates: user name and password mean nothing there.
+        """
+        ...
+
     def may_publish(self, identity: str, topic: str) -> bool: ...
 
     def may_subscribe(self, identity: str, topic_filter: str) -> bool: ...
@@ -67,6 +74,10 @@ class StaticAccess(ABC):
         given = self._digest(password if password is not None else b"")
         equal = hmac.compare_digest(given, self._digest(stored if stored is not None else b""))
         return username if equal and stored and password is not None else None
+
+    def identify(self, name: str) -> str | None:
+        """The name itself, if it is one of the table's."""
+        return name if self.password_of(name) else None
 
     def may_publish(self, identity: str, topic: str) -> bool:
         rights = self.rights_of(identity)
@@ -139,6 +150,20 @@ class HubAccess(StaticAccess):
         if identity == self._manager:
             return self._manager_rights
         return Rights(publish=_topics(identity, _UP_TO_HUB), subscribe=_topics(identity, _DOWN_TO_GATEWAY))
+
+
+class CertificateAccess(HubAccess):
+    """The same rights where the certificate authority alone decides who is in: no password lets anybody in."""
+
+    def __init__(self, manager_identity: str) -> None:
+        super().__init__({}, manager_identity, b"")
+        self.manager = manager_identity
+
+    def authenticate(self, client_id: str, username: str | None, password: bytes | None) -> None:
+        return None
+
+    def identify(self, name: str) -> str | None:
+        return name if _ID.fullmatch(name) else None
 
 
 def require_identity(identity: str) -> None:

@@ -9,6 +9,7 @@ import asyncio
 import functools
 import socket
 import ssl
+import time
 from collections.abc import Callable
 
 from amqtt.broker import Broker, RetainedApplicationMessage
@@ -27,6 +28,7 @@ from fleet.hub.frames import (
 from fleet.hub.handler import HubHandler
 from fleet.hub.rejections import Rejections, log, shown
 from fleet.hub.session import MAX_GRANTED_QOS, HubSession, Message
+from fleet.hub.tls import HubTls, NoPeerError, Peer
 from fleet.hub.topics import SubscriptionTable, is_filter, matches
 
 Tap = Callable[[str, str, bytes], None]
@@ -54,6 +56,7 @@ class HubBroker(Broker):
         taps: list[Tap],
         max_payload_bytes: int,
         max_clients: int,
+        tls: HubTls | None = None,
     ) -> None:
         host, port = listening.getsockname()[:2]
         # The socket is bound already: `bind` is what amqtt writes to its log.
@@ -66,6 +69,7 @@ class HubBroker(Broker):
         self._taps = taps
         self._max_payload_bytes = max_payload_bytes
         self._max_clients = max_clients
+        self._tls = tls
         self._table = SubscriptionTable()
         self._by_identity: dict[str, HubSession] = {}
         self._handlers: dict[str, HubHandler] = {}
@@ -157,6 +161,15 @@ class HubBroker(Broker):
         if handler is not None:
             handler.cut("disconnected by the broker")
 
+    def end_stale(self, tls: HubTls) -> None:
+        """Close the connections of those whose certificate has been revoked or has run out."""
+        now_s = time.time()
+        for handler in list(self._handlers.values()):
+            if handler.peer is not None and tls.is_over(handler.peer, now_s):
+                name = shown(handler.peer.name)
+                self._rejections.reject("client.refused", "certificate over", address=handler.address, username=name)
+                handler.cut("its certificate was revoked or has run out")
+
     async def _create_server_instance(
         self,
         listener_name: str,
@@ -223,12 +236,15 @@ class HubBroker(Broker):
         if len(self._connections) > self._max_clients:
             self._refuse(handler, "too many connections")
             return False
+        if self._tls is not None and not await self._secure(handler, self._tls):
+            return False
         introduction = await self._introduction(handler)
         if introduction is None:
             return False
-        identity = self._authenticate_now(introduction)
+        identity = self._authenticate_now(introduction, handler.peer)
         if identity is None:
-            self._refuse(handler, "bad credentials", NOT_AUTHORIZED, username=shown(introduction.username))
+            name = introduction.username if handler.peer is None else handler.peer.name
+            self._refuse(handler, "bad credentials", NOT_AUTHORIZED, username=shown(name))
             return False
         if introduction.will and self._objection(identity, introduction.will.topic, introduction.will.payload):
             self._refuse(handler, "will not allowed", NOT_AUTHORIZED, identity=identity)
@@ -254,8 +270,19 @@ class HubBroker(Broker):
             return None
         return introduction
 
-    def _authenticate_now(self, introduction: Introduction) -> str | None:
+    async def _secure(self, handler: HubHandler, tls: HubTls) -> bool:
+        """TLS first. Nothing may be awaited before it: what the client sends meanwhile would be read as MQTT."""
         try:
+            await handler.secure(tls.context, _CONNECT_WITHIN_S)
+        except NoPeerError as error:
+            self._refuse(handler, error.reason, detail=shown(error.detail))
+            return False
+        return True
+
+    def _authenticate_now(self, introduction: Introduction, peer: Peer | None) -> str | None:
+        try:
+            if peer is not None:
+                return self._access.identify(peer.name)
             return self._access.authenticate(introduction.client_id, introduction.username, introduction.password)
         except Exception:
             log.exception("the access policy failed: the client is refused")
