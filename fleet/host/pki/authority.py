@@ -53,17 +53,19 @@ class Authority:
         """Whether `init` was ever done."""
         return self.certificate_file.exists()
 
+    @property
+    def can_sign(self) -> bool:
+        """Whether the authority's key is here; a machine that only runs a hub does without."""
+        return self.exists and self.key_file.exists()
+
     def file_of(self, name: str) -> Path:
         """Where the hub's or the manager's own key and certificate lie: one file, so that both change in one step."""
         return self.directory / f"{name}.pem"
 
     def init(self, hosts: Sequence[str]) -> None:
         """Make the authority, the hub's certificate for `hosts` and loopback, and the manager's."""
-        try:
-            (self.directory / "issued").mkdir(parents=True, exist_ok=True, mode=0o700)
-            self.directory.chmod(0o700)
-        except OSError as error:
-            raise PkiError(f"{self.directory}: {error.strerror}") from None
+        files.make_directory(self.directory)  # first, since parents are made with wider rights
+        files.make_directory(self.directory / "issued")
         with files.locked(self.directory):
             if self.exists:
                 raise PkiError(f"{self.directory} holds an authority already: every certificate in use comes from it")
@@ -119,9 +121,9 @@ class Authority:
 
     def issued(self) -> list[Issued]:
         """Everything that was signed, by name and then by end."""
+        directory, found = self._require(), []
         revoked = {entry.serial_number for entry in self._revocations()}
-        found = []
-        for path in sorted((self._require() / "issued").glob("*.crt")):
+        for path in sorted((directory / "issued").glob("*.crt")):
             signed = files.read_certificate(path)
             end = signed.not_valid_after_utc
             state = "revoked" if signed.serial_number in revoked else "expired" if end <= self.now() else "valid"

@@ -35,6 +35,14 @@ def write(path: Path, content: bytes, secret: bool = False) -> None:
         raise PkiError(f"{path}: {error.strerror}") from None
 
 
+def make_directory(path: Path) -> None:
+    """A directory for this user alone, unless it is there. Raises PkiError."""
+    try:
+        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise PkiError(f"{path}: {error.strerror}") from None
+
+
 def read(path: Path) -> bytes:
     """A whole file. Raises PkiError."""
     try:

@@ -1,0 +1,114 @@
+"""`POST /api/v1/fleet/enrol` and `/renew`: certificates for gateways, which prove themselves without an API token."""
+
+import asyncio
+import base64
+import binascii
+import logging
+from collections.abc import Callable
+from functools import partial
+
+from fastapi import APIRouter
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.responses import Response
+
+from fleet.host.answers import answer, documented, problem_docs
+from fleet.host.pki import certificates, enrolment
+from fleet.host.pki.authority import Authority
+from fleet.host.pki.certificates import MAX_REQUEST_CHARS, RequestRefused
+from fleet.host.pki.enrolment import Granted, TokenRefused
+from fleet.host.pki.files import PkiError
+from fleet.host.problems import Problem
+from fleet.host.stage import Stage
+from fleet.wire.enrolment import ENROL_PATH, RENEW_PATH
+
+LOG = logging.getLogger("clawland.pki")
+
+
+class EnrolRequest(BaseModel):
+    """A gateway's first request."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    gateway_id: str = Field(max_length=32)
+    token: str = Field(max_length=200, description="from `fleet pki token`; it works once")
+    request: str = Field(max_length=MAX_REQUEST_CHARS, description="PKCS #10 in PEM, for the common name `gateway_id`")
+
+
+class RenewRequest(BaseModel):
+    """A later one, vouched for by the present certificate."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    certificate: str = Field(max_length=MAX_REQUEST_CHARS, description="the present one, in PEM")
+    request: str = Field(max_length=MAX_REQUEST_CHARS, description="PKCS #10 in PEM, for the same common name")
+    signature: str = Field(
+        max_length=400,
+        description='base64 of the ECDSA-SHA-256 signature by the present key over "clawland certificate renewal 1", '
+        "a zero byte and the request in DER",
+    )
+
+
+_RESPONSES = {
+    200: documented("the certificate", {"certificate": "-----BEGIN …", "authority": "-----BEGIN …"}),
+    **problem_docs(
+        _400="not a signing request that can be granted",
+        _403="the token, or the present certificate, does not hold",
+        _404="this server has no certificate authority",
+        _413="the body is too long",
+        _503="the authority's files cannot be used",
+    ),
+}
+
+
+def router(stage: Stage) -> APIRouter:
+    """The two routes; they need no API token."""
+    routes = APIRouter(tags=["certificates"])
+
+    @routes.post(ENROL_PATH, summary="A gateway's first certificate", responses=_RESPONSES)
+    async def enrol(body: EnrolRequest) -> Response:
+        work = partial(enrolment.enrol, name=body.gateway_id, token=body.token, request_pem=body.request)
+        return await _grant(stage, "certificate.issued", work)
+
+    @routes.post(RENEW_PATH, summary="A gateway's next certificate", responses=_RESPONSES)
+    async def renew(body: RenewRequest) -> Response:
+        signature = _bytes(body.signature)
+        work = partial(enrolment.renew, certificate_pem=body.certificate, request_pem=body.request, signature=signature)
+        return await _grant(stage, "certificate.renewed", work)
+
+    return routes
+
+
+async def _grant(stage: Stage, kind: str, work: Callable[[Authority], Granted]) -> Response:
+    """Signing reads and writes files: on a thread."""
+    authority = stage.authority
+    if authority is None or not authority.can_sign:
+        raise Problem(404, "not_found", "this server has no certificate authority: fleet pki init makes one")
+    try:
+        granted = await asyncio.to_thread(work, authority)
+    except (TokenRefused, RequestRefused) as error:
+        _tell(stage, "certificate.refused", reason=str(error))
+        raise _refusal(error) from None
+    except PkiError as error:
+        LOG.error("the certificate authority fails: %s", error)
+        raise Problem(503, "unavailable", "the certificate authority fails; the server's log says why") from None
+    _tell(stage, kind, gateway=granted.name)
+    texts = {"certificate": granted.certificate, "authority": granted.authority}
+    return answer({name: certificates.pem(found).decode() for name, found in texts.items()})
+
+
+def _refusal(error: Exception) -> Problem:
+    if isinstance(error, TokenRefused):
+        return Problem(403, "enrolment_refused", str(error))
+    return Problem(400, "invalid", str(error))
+
+
+def _tell(stage: Stage, kind: str, **fields: str) -> None:
+    LOG.info("%s %s", kind, fields)
+    stage.runtime.events.write(kind, fields, stage.runtime.clock.now_ms())
+
+
+def _bytes(text: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise Problem(400, "invalid", "body.signature: not base64") from None
