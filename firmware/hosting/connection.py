@@ -187,7 +187,8 @@ class Connection:
 
     def _on_disconnect(self, _client: Any, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
         # Called inside paho's own clean-up: close the socket after it.
-        self._loop.call_soon(self._ended, f"closed: {reason}")
+        hint = "" if self._up or self._tls is None else "; does the broker still take this certificate?"
+        self._loop.call_soon(self._ended, f"closed: {reason}{hint}")
 
     def _ended(self, reason: str) -> None:
         if self._over:

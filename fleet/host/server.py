@@ -139,12 +139,14 @@ async def _run(prepared: Prepared, clock: Clock, tracer: Tracer, stop: asyncio.E
         stage.runtime, stage.key, stage.desk = runtime, key, CommandDesk(runtime)
         runtime.start()
         serving = asyncio.create_task(http.serve(sockets=[prepared.listening]))
-        keeping = asyncio.gather(_keep_utc(runtime), keep_certificates(runtime, Authority(settings.data)))
+        work = (_keep_utc(runtime), keep_certificates(runtime, Authority(settings.data)))
+        keeping = [asyncio.create_task(each) for each in work]
         _say_ready(settings, prepared.listening.getsockname()[1], target)
         try:
             await until(stop, runtime.pump.failed(), asyncio.shield(serving))
         finally:
-            keeping.cancel()
+            for task in keeping:
+                task.cancel()
             stage.desk.close()
             http.should_exit = True
             await asyncio.wait([serving])
