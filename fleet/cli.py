@@ -204,6 +204,34 @@ def hub(
         _leave(EXIT_USAGE, str(error))
 
 
+@hub_app.command()
+def doctor(
+    address: Annotated[str, typer.Argument(help="The hub, as HOST:PORT.", metavar="HOST:PORT")],
+    tls: Annotated[bool, typer.Option("--tls", help="Over TLS, let in by the authority of --data.")] = False,
+    data: Data = Path("fleet-data"),
+    credentials: Annotated[
+        Path | None, typer.Option(help="The hub's passwords, with one for hub-doctor among the gateways.")
+    ] = None,
+) -> None:
+    """Say which broker answers at an address, and where its limits are.
+
+    Exit codes: 0 the fleet can rely on it, 1 it cannot, 2 bad usage, 3 it cannot be reached or lets nobody in.
+    """
+    from firmware.hosting.lifecycle import EXIT_MISSING, CannotRun
+    from fleet.host.doctor import DoctorSettings, run
+    from fleet.host.settings import SettingsError
+
+    try:
+        findings = run(DoctorSettings(address, credentials, tls, data))
+    except SettingsError as error:
+        _leave(EXIT_USAGE, str(error))
+    except CannotRun as error:
+        _leave(EXIT_MISSING, str(error))
+    for each in findings:
+        print(f"{'ok ' if each.good else 'BAD'}  {each.what}: {each.found}")
+    raise SystemExit(not all(each.good for each in findings))
+
+
 @app.command()
 def token(
     name: Annotated[str, typer.Option("--for", help="Whom the token is for; it appears with what they do.")],

@@ -21,6 +21,9 @@ PasswordLookup = Callable[[str], bytes | None]
 _ID = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 _DOWN_TO_NODE = ("cmd", "received")
 _UP_TO_HUB = ("batch", "batch/gz", "heartbeat", "status", "ack", "config/ack")
+DOCTOR = "hub-doctor"  # who examines a hub, with rights to nothing but its own topic
+DOCTOR_TOPIC = f"clawland/{DOCTOR}/probe"
+VERSION_TOPIC = "$SYS/broker/version"
 _DOWN_TO_GATEWAY = ("batch/ack", "heartbeat/ack", "cmd", "config")
 
 
@@ -136,7 +139,7 @@ class HubAccess(StaticAccess):
     """Rights on the Event Hub.
 
     A gateway publishes the up-going topics of its own id and subscribes to the down-going ones of its own id; the
-    manager publishes the down-going topics of any gateway and reads everything.
+    manager publishes the down-going topics of any gateway and reads everything; the doctor speaks to itself.
     """
 
     def __init__(
@@ -149,7 +152,13 @@ class HubAccess(StaticAccess):
     def rights_of(self, identity: str) -> Rights:
         if identity == self._manager:
             return self._manager_rights
+        if identity == DOCTOR:
+            return Rights(publish=(DOCTOR_TOPIC,), subscribe=(DOCTOR_TOPIC, VERSION_TOPIC))
         return Rights(publish=_topics(identity, _UP_TO_HUB), subscribe=_topics(identity, _DOWN_TO_GATEWAY))
+
+    def identify(self, name: str) -> str | None:
+        """Also the doctor, whom only the authority can send."""
+        return name if name == DOCTOR else super().identify(name)
 
 
 class CertificateAccess(HubAccess):

@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from fleet.hub.access import CertificateAccess, Rights, StaticAccess, require_identity
+from fleet.hub.access import DOCTOR, CertificateAccess, Rights, StaticAccess, require_identity
 from fleet.hub.broker import PACKET_OVERHEAD_BYTES
 from fleet.hub.errors import HubError
 from fleet.hub.session import MAX_IN_FLIGHT, MAX_QUEUED_MESSAGES
@@ -103,9 +103,9 @@ def _rights_text(access: StaticAccess, identity: str) -> str:
 
 
 def _pattern_text(access: CertificateAccess) -> str:
-    """The manager's rights by name, those of whoever else has a certificate by pattern."""
-    everyone = _right_lines("pattern", access.rights_of("%u"))
-    return _rights_text(access, access.manager) + "\n" + "\n".join(everyone) + "\n"
+    """The rights of the manager and the doctor by name, those of whoever else has a certificate by pattern."""
+    everyone = "\n".join(_right_lines("pattern", access.rights_of("%u"))) + "\n"
+    return "\n".join([_rights_text(access, access.manager), _rights_text(access, DOCTOR), everyone])
 
 
 def _right_lines(word: str, rights: Rights) -> list[str]:
@@ -149,7 +149,7 @@ def _settings(host: str, port: int, max_payload_bytes: int, max_clients: int) ->
         "max_inflight_messages": MAX_IN_FLIGHT,
         "max_queued_messages": MAX_QUEUED_MESSAGES,
         "set_tcp_nodelay": "true",
-        "sys_interval": 0,
+        "sys_interval": 60,  # the doctor alone may read there what product it is
         "log_dest": "stderr",
     }
 

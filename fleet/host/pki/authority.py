@@ -19,6 +19,7 @@ from fleet.host.pki.files import PkiError
 
 DIRECTORY = "pki"
 HUB = "hub"
+DOCTOR = "hub-doctor"  # as `fleet.hub.access` has it; loading a broker for one word takes long
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 MAX_DAYS = 3650
 
@@ -106,6 +107,13 @@ class Authority:
                     renewed.append(name)
         return renewed
 
+    def equip_doctor(self) -> Path:
+        """Key and certificate for an examination of the hub, good for a day."""
+        with files.locked(self._require()):
+            authority, key = self.certificate(), files.read_key(self.key_file)
+            self._equip(authority, key, DOCTOR, FOR_CLIENTS, (), days=1)
+        return self.file_of(DOCTOR)
+
     def revoke(self, name: str) -> int:
         """Revoke every certificate of `name` that is valid; how many those were."""
         with files.locked(self._require()):
@@ -169,12 +177,13 @@ class Authority:
         name: str,
         purpose: x509.ObjectIdentifier,
         hosts: Sequence[str],
+        days: int = HUB_DAYS,
     ) -> None:
         """A key and its certificate for a part of the fleet manager itself."""
         own = certificates.new_key()
         if purpose == FOR_SERVERS:
             hosts = [*dict.fromkeys([*hosts, *LOOPBACK])]
-        made = self._sign(authority, key, name, own.public_key(), purpose, HUB_DAYS, hosts)
+        made = self._sign(authority, key, name, own.public_key(), purpose, days, hosts)
         files.write(self.file_of(name), certificates.pair_pem(own, made), secret=True)
 
     def _sign(
@@ -199,7 +208,7 @@ def check_gateway(name: str) -> None:
     """Raises PkiError for a name that no gateway can have, or that is the manager's or the hub's own."""
     if not valid_id(name):
         raise PkiError(f"{name!r} is not an id: 1 to 32 of a-z, 0-9 and '-', not '-' first")
-    if name in (MANAGER, HUB):
+    if name in (MANAGER, HUB, DOCTOR):
         raise PkiError(f"{name!r} is the name of a part of the fleet manager; no gateway can have it")
 
 

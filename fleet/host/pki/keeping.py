@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from firmware.hosting.tls import ClientTls
 from fleet.host.local_hub import MANAGER
-from fleet.host.pki.authority import HUB, Authority
+from fleet.host.pki.authority import DOCTOR, HUB, Authority
 from fleet.host.pki.files import PkiError
 from fleet.host.runtime import Runtime
 from fleet.host.settings import SettingsError
@@ -57,10 +57,10 @@ def _renew_and_list(authority: Authority) -> dict[str, int]:
 
 
 def ends_utc_ms(authority: Authority) -> dict[str, int]:
-    """When the last certificate of each name, revoked ones apart, runs out. Raises PkiError."""
+    """When the last certificate of each name, but revoked ones and the doctor's, runs out. Raises PkiError."""
     ends = {AUTHORITY_NAME: authority.certificate().not_valid_after_utc}
     for issued in authority.issued():
-        if issued.state != "revoked":
+        if issued.state != "revoked" and issued.name != DOCTOR:
             ends[issued.name] = max(issued.not_after, ends.get(issued.name, issued.not_after))
     return {name: int(end.timestamp() * 1000) for name, end in ends.items()}
 
