@@ -1,5 +1,6 @@
 """The certificate authority: what it signs, what it keeps secret, and whom it lets enrol."""
 
+import asyncio
 import base64
 import contextlib
 import json
@@ -16,12 +17,14 @@ from cryptography.x509.oid import NameOID
 from typer.testing import CliRunner
 
 from fleet.cli import app
-from fleet.host.pki import certificates, enrolment
-from fleet.host.pki.authority import Authority, runs_out
+from fleet.host.pki import certificates, enrolment, files
+from fleet.host.pki.authority import DOCTOR, Authority, runs_out
 from fleet.host.pki.certificates import RequestRefused
 from fleet.host.pki.enrolment import TokenRefused
 from fleet.host.pki.files import PkiError
 from fleet.host.pki.keeping import ends_utc_ms
+from fleet.host.pki.routes import MAX_AT_ONCE
+from fleet.hub import access
 from fleet.wire.enrolment import renewal_message
 from tests.fleet_host.stand import GATEWAY, Served, served
 
@@ -67,6 +70,10 @@ def test_secrets_are_for_their_owner_alone(authority: Authority) -> None:
     assert b"PRIVATE" not in authority.certificate_file.read_bytes()
 
 
+def test_the_doctor_has_one_name_everywhere() -> None:
+    assert DOCTOR == access.DOCTOR
+
+
 def test_a_second_init_would_orphan_every_certificate_and_is_refused(authority: Authority) -> None:
     before = authority.certificate_file.read_bytes()
     with pytest.raises(PkiError, match="holds an authority already"):
@@ -96,7 +103,9 @@ def test_no_certificate_outlives_the_authority(authority: Authority, clock: Cloc
     assert authority.issue(GATEWAY, certificates.new_key().public_key()).not_valid_after_utc == end
 
 
-@pytest.mark.parametrize("name", ["fleet", "hub", "Gateway", "a/b", "+", "#", "", "g" * 33, "gateway-01\nuser fleet"])
+@pytest.mark.parametrize(
+    "name", ["fleet", "hub", "hub-doctor", "Gateway", "a/b", "+", "#", "", "g" * 33, "gateway-01\nuser fleet"]
+)
 def test_a_name_that_is_not_a_gateway_s_is_never_certified(authority: Authority, name: str) -> None:
     with pytest.raises(PkiError):
         authority.issue(name, certificates.new_key().public_key())
@@ -226,6 +235,13 @@ def test_the_present_certificate_s_key_vouches_for_the_next(authority: Authority
     assert granted.certificate.not_valid_after_utc == clock.now + timedelta(days=90)
 
 
+def test_renewing_early_is_refused_so_that_nobody_collects_certificates(authority: Authority) -> None:
+    old = certificates.new_key()
+    present = certificates.pem(authority.issue(GATEWAY, old.public_key())).decode()
+    with pytest.raises(RequestRefused, match="not due"):
+        enrolment.renew(authority, present, *vouched(old))
+
+
 @pytest.mark.parametrize("case", ["another key", "another name", "unmarked", "expired", "revoked", "stranger", "hub"])
 def test_nothing_else_vouches_for_anything(authority: Authority, clock: Clock, tmp_path: Path, case: str) -> None:
     old = certificates.new_key()
@@ -235,6 +251,7 @@ def test_nothing_else_vouches_for_anything(authority: Authority, clock: Clock, t
         signer.init([])
     present = certificates.pem(signer.issue(GATEWAY, old.public_key())).decode()
     request, signature = vouched(old)
+    clock.now += timedelta(days=80)
     if case == "another key":
         request, signature = vouched(certificates.new_key())
     elif case == "another name":
@@ -242,10 +259,11 @@ def test_nothing_else_vouches_for_anything(authority: Authority, clock: Clock, t
     elif case == "unmarked":
         request, signature = vouched(old, prefix=lambda der: der)
     elif case == "expired":
-        clock.now += timedelta(days=91)
+        clock.now += timedelta(days=11)
     elif case == "revoked":
         authority.revoke(GATEWAY)
     elif case == "hub":
+        clock.now += timedelta(days=300)
         pair = authority.file_of("fleet").read_bytes()
         key = serialization.load_pem_private_key(pair, None)
         assert isinstance(key, ec.EllipticCurvePrivateKey)
@@ -267,20 +285,21 @@ async def serving(data: Path) -> Any:
         yield fleet, kinds
 
 
-async def _with_authority(fleet: Served, data: Path) -> Authority:
-    authority = Authority(data)
+async def _with_authority(fleet: Served, data: Path, clock: Clock | None = None) -> Authority:
+    authority = Authority(data, clock or Clock())
     authority.init([])
     fleet.stage.authority = authority
     return authority
 
 
-async def test_a_gateway_enrols_and_renews_over_http_without_an_api_token(tmp_path: Path) -> None:
+async def test_a_gateway_enrols_and_renews_over_http_without_an_api_token(tmp_path: Path, clock: Clock) -> None:
     async with serving(tmp_path) as (fleet, kinds):
-        authority = await _with_authority(fleet, tmp_path)
+        authority = await _with_authority(fleet, tmp_path, clock)
         token, key = enrolment.make_token(authority, GATEWAY, 60), certificates.new_key()
         body = {"gateway_id": GATEWAY, "token": token, "request": request_for(GATEWAY, key)}
         first = await fleet.http.post("/api/v1/fleet/enrol", json=body)
         again = await fleet.http.post("/api/v1/fleet/enrol", json=body)
+        clock.now += timedelta(days=61)
         request, signature = vouched(key)
         renewal = {
             "certificate": first.json()["certificate"],
@@ -297,6 +316,19 @@ async def test_a_gateway_enrols_and_renews_over_http_without_an_api_token(tmp_pa
         "certificate.refused",
         "certificate.renewed",
     ]
+
+
+async def test_only_so_many_strangers_are_served_at_once(tmp_path: Path) -> None:
+    async with serving(tmp_path) as (fleet, _):
+        authority = await _with_authority(fleet, tmp_path)
+        body = {"gateway_id": GATEWAY, "token": "x", "request": request_for(GATEWAY)}
+        with files.locked(authority.directory):  # nothing goes on meanwhile
+            asked = [asyncio.create_task(fleet.http.post("/api/v1/fleet/enrol", json=body)) for _ in range(10)]
+            done, _ = await asyncio.wait(asked, timeout=5, return_when=asyncio.FIRST_COMPLETED)
+            assert {task.result().status_code for task in done} == {429}
+        answers = [await task for task in asked]
+    assert sorted(answer.status_code for answer in answers) == [403] * MAX_AT_ONCE + [429] * (10 - MAX_AT_ONCE)
+    assert {answer.headers.get("retry-after") for answer in answers if answer.status_code == 429} == {"1"}
 
 
 async def test_a_server_without_an_authority_says_so(tmp_path: Path) -> None:

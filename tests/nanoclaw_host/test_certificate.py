@@ -27,6 +27,7 @@ class Manager:
     def __init__(self, authority: Authority) -> None:
         self.authority = authority
         self.asked: list[str] = []
+        self.now = datetime.now(UTC)
 
     def post(self, url: str, path: str, body: dict[str, str], _web_authority: Path | None) -> Any:
         self.asked.append(url + path)
@@ -41,9 +42,8 @@ class Manager:
 
 @pytest.fixture
 def manager(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Manager:
-    authority = Authority(tmp_path / "fleet")
-    authority.init([])
-    made = Manager(authority)
+    made = Manager(Authority(tmp_path / "fleet", lambda: made.now))
+    made.authority.init([])
     monkeypatch.setattr(certificate, "_post", made.post)
     return made
 
@@ -82,6 +82,7 @@ def test_an_impostor_s_authority_is_not_trusted_and_leaves_no_file(
 
 def test_a_renewal_has_a_new_key_from_the_same_place(manager: Manager, tls: ClientTls) -> None:
     enrolled(manager, tls)
+    manager.now += timedelta(days=61)
     before = x509.load_pem_x509_certificate(tls.certificate.read_bytes())
     certificate.renew(tls)
     after = x509.load_pem_x509_certificate(tls.certificate.read_bytes())
@@ -114,6 +115,7 @@ def test_an_answer_that_does_not_fit_changes_nothing(
     message: str,
 ) -> None:
     enrolled(manager, tls)
+    manager.now += timedelta(days=61)
     before = tls.certificate.read_bytes()
     monkeypatch.setattr(certificate, "_post", lambda *asked: change(manager.post(*asked), manager))
     with pytest.raises(CertificateError, match=message):

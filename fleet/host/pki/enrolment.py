@@ -17,7 +17,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
 from fleet.host.pki import certificates, files
-from fleet.host.pki.authority import Authority, check_gateway
+from fleet.host.pki.authority import Authority, check_gateway, runs_out
 from fleet.host.pki.certificates import RequestRefused
 from fleet.host.pki.files import PkiError
 from fleet.wire.enrolment import renewal_message
@@ -74,7 +74,7 @@ def enrol(authority: Authority, name: str, token: str, request_pem: str) -> Gran
     request = certificates.read_request(request_pem)
     if _requested_name(request) != name:
         raise RequestRefused(f"the signing request is not for {name!r}")
-    with files.locked(authority.certificate_file.parent):
+    with files.locked(authority.directory):
         tokens = _live(authority)
         kept = str(tokens.get(name, {}).get("sha256", ""))
         if not hmac.compare_digest(_digest(token.partition(".")[0]), kept):
@@ -96,6 +96,8 @@ def renew(authority: Authority, certificate_pem: str, request_pem: str, signatur
         raise RequestRefused("the present certificate is not valid: revoked, run out, or not of this fleet")
     signed = renewal_message(request.public_bytes(serialization.Encoding.DER))
     certificates.check_signature(present, signature, signed)
+    if not runs_out(present, authority.now()):
+        raise RequestRefused("the present certificate is not due for renewal: more than a third of its time is left")
     if _requested_name(request) != name:
         raise RequestRefused(f"the signing request is not for {name!r}, whose certificate vouches for it")
     return _grant(authority, name, request)

@@ -22,6 +22,7 @@ from fleet.host.stage import Stage
 from fleet.wire.enrolment import ENROL_PATH, RENEW_PATH
 
 LOG = logging.getLogger("clawland.pki")
+MAX_AT_ONCE = 4  # strangers may ask, and each request takes a thread
 
 
 class EnrolRequest(BaseModel):
@@ -55,6 +56,7 @@ _RESPONSES = {
         _403="the token, or the present certificate, does not hold",
         _404="this server has no certificate authority",
         _413="the body is too long",
+        _429="too many at once; Retry-After says when to come back",
         _503="the authority's files cannot be used",
     ),
 }
@@ -63,37 +65,49 @@ _RESPONSES = {
 def router(stage: Stage) -> APIRouter:
     """The two routes; they need no API token."""
     routes = APIRouter(tags=["certificates"])
+    desk = _Desk(stage)
 
     @routes.post(ENROL_PATH, summary="A gateway's first certificate", responses=_RESPONSES)
     async def enrol(body: EnrolRequest) -> Response:
         work = partial(enrolment.enrol, name=body.gateway_id, token=body.token, request_pem=body.request)
-        return await _grant(stage, "certificate.issued", work)
+        return await desk.grant("certificate.issued", work)
 
     @routes.post(RENEW_PATH, summary="A gateway's next certificate", responses=_RESPONSES)
     async def renew(body: RenewRequest) -> Response:
         signature = _bytes(body.signature)
         work = partial(enrolment.renew, certificate_pem=body.certificate, request_pem=body.request, signature=signature)
-        return await _grant(stage, "certificate.renewed", work)
+        return await desk.grant("certificate.renewed", work)
 
     return routes
 
 
-async def _grant(stage: Stage, kind: str, work: Callable[[Authority], Granted]) -> Response:
-    """Signing reads and writes files: on a thread."""
-    authority = stage.authority
-    if authority is None or not authority.can_sign:
-        raise Problem(404, "not_found", "this server has no certificate authority: fleet pki init makes one")
-    try:
-        granted = await asyncio.to_thread(work, authority)
-    except (TokenRefused, RequestRefused) as error:
-        _tell(stage, "certificate.refused", reason=str(error))
-        raise _refusal(error) from None
-    except PkiError as error:
-        LOG.error("the certificate authority fails: %s", error)
-        raise Problem(503, "unavailable", "the certificate authority fails; the server's log says why") from None
-    _tell(stage, kind, gateway=granted.name)
-    texts = {"certificate": granted.certificate, "authority": granted.authority}
-    return answer({name: certificates.pem(found).decode() for name, found in texts.items()})
+class _Desk:
+    """Signs on threads, since that reads and writes files, and only so many at once."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+        self._at_work = 0
+
+    async def grant(self, kind: str, work: Callable[[Authority], Granted]) -> Response:
+        authority = self._stage.authority
+        if authority is None or not authority.can_sign:
+            raise Problem(404, "not_found", "this server has no certificate authority: fleet pki init makes one")
+        if self._at_work >= MAX_AT_ONCE:
+            raise Problem(429, "too_many_requests", "too many at once: try again", headers={"Retry-After": "1"})
+        self._at_work += 1
+        try:
+            granted = await asyncio.to_thread(work, authority)
+        except (TokenRefused, RequestRefused) as error:
+            _tell(self._stage, "certificate.refused", reason=str(error))
+            raise _refusal(error) from None
+        except PkiError as error:
+            LOG.error("the certificate authority fails: %s", error)
+            raise Problem(503, "unavailable", "the certificate authority fails; the server's log says why") from None
+        finally:
+            self._at_work -= 1
+        _tell(self._stage, kind, gateway=granted.name)
+        texts = {"certificate": granted.certificate, "authority": granted.authority}
+        return answer({name: certificates.pem(found).decode() for name, found in texts.items()})
 
 
 def _refusal(error: Exception) -> Problem:
