@@ -64,7 +64,7 @@ Config = Annotated[
         help="TOML file, one table a command.",
     ),
 ]
-_ports = {False: 1883, True: 8883}  # of MQTT, without and with TLS
+_MQTT_PORT = {False: 1883, True: 8883}  # without and with TLS
 
 Data = Annotated[Path, typer.Option("--data", envvar=_env("DATA"), help="Directory of everything the server keeps.")]
 SimClock = Annotated[
@@ -134,7 +134,7 @@ def serve(
             port,
             hub,
             hub_password_file,
-            _ports[hub_tls] if hub_port is None else hub_port,
+            _MQTT_PORT[hub_tls] if hub_port is None else hub_port,
             inventory,
             notify_file,
             trace,
@@ -185,7 +185,13 @@ def hub(
     sim_clock: SimClock = False,
     log_level: LogLevel = "warning",
 ) -> None:
-    """Run the Event Hub alone: an MQTT 3.1.1 broker where a gateway publishes and reads only under its own id."""
+    """Run the Event Hub alone: an MQTT 3.1.1 broker where a gateway publishes and reads only under its own id.
+
+    \b
+    fleet hub --credentials hub.json                     passwords, for this machine
+    fleet hub --tls --data DIR --host 0.0.0.0            certificates of `fleet pki`
+    fleet hub --tls --data DIR --mosquitto-config DIR    the same rights for a Mosquitto
+    """
     if context.invoked_subcommand is not None:
         return
     _log_to_stderr(log_level)
@@ -194,7 +200,7 @@ def hub(
     from fleet.host.settings import SettingsError
 
     try:
-        found = _ports[tls] if port is None else port
+        found = _MQTT_PORT[tls] if port is None else port
         settings = HubSettings(credentials, host, found, sim_clock, trace, tls, data)
         if mosquitto_config is not None:
             print(f"written; run: mosquitto -c {write_for_mosquitto(settings, mosquitto_config)}")

@@ -14,21 +14,15 @@ from collections.abc import Callable
 
 from amqtt.broker import Broker, RetainedApplicationMessage
 from amqtt.contexts import BrokerConfig, ListenerConfig, ListenerType
-from amqtt.mqtt.connack import IDENTIFIER_REJECTED, NOT_AUTHORIZED, UNACCEPTABLE_PROTOCOL_VERSION
+from amqtt.mqtt.connack import NOT_AUTHORIZED
 
 from fleet.hub.access import Access
-from fleet.hub.frames import (
-    MQTT_3_1_1,
-    Introduction,
-    MalformedPacketError,
-    OversizePacketError,
-    read_frame,
-    read_introduction,
-)
+from fleet.hub.frames import Introduction, MalformedPacketError, OversizePacketError
 from fleet.hub.handler import HubHandler
+from fleet.hub.reception import Reception
 from fleet.hub.rejections import Rejections, log, shown
 from fleet.hub.session import MAX_GRANTED_QOS, HubSession, Message
-from fleet.hub.tls import HubTls, NoPeerError, Peer
+from fleet.hub.tls import HubTls
 from fleet.hub.topics import SubscriptionTable, is_filter, matches
 
 Tap = Callable[[str, str, bytes], None]
@@ -36,7 +30,6 @@ Tap = Callable[[str, str, bytes], None]
 REFUSED_SUBSCRIPTION = 0x80  # SUBACK return code, section 3.9.3
 
 _LISTENER = "default"
-_CONNECT_WITHIN_S = 10.0
 _STOP_WITHIN_S = 2.0
 PACKET_OVERHEAD_BYTES = 1024  # a topic, its length and a packet identifier, with room to spare
 _MIN_QUEUED_BYTES = 8 * 1024 * 1024
@@ -69,7 +62,7 @@ class HubBroker(Broker):
         self._taps = taps
         self._max_payload_bytes = max_payload_bytes
         self._max_clients = max_clients
-        self._tls = tls
+        self._reception = Reception(access, rejections, self.max_packet_bytes, tls)
         self._table = SubscriptionTable()
         self._by_identity: dict[str, HubSession] = {}
         self._handlers: dict[str, HubHandler] = {}
@@ -232,66 +225,19 @@ class HubBroker(Broker):
             return "connection lost"
 
     async def _begin(self, handler: HubHandler) -> bool:
-        """From CONNECT to a session. False if refused, without a trace in anyone's session."""
+        """From its first byte to a session. False if refused, without a trace in anyone's session."""
         if len(self._connections) > self._max_clients:
-            self._refuse(handler, "too many connections")
+            self._reception.refuse(handler, "too many connections")
             return False
-        if self._tls is not None and not await self._secure(handler, self._tls):
+        found = await self._reception.identify(handler)
+        if found is None:
             return False
-        introduction = await self._introduction(handler)
-        if introduction is None:
-            return False
-        identity = self._authenticate_now(introduction, handler.peer)
-        if identity is None:
-            name = introduction.username if handler.peer is None else handler.peer.name
-            self._refuse(handler, "bad credentials", NOT_AUTHORIZED, username=shown(name))
-            return False
+        identity, introduction = found
         if introduction.will and self._objection(identity, introduction.will.topic, introduction.will.payload):
-            self._refuse(handler, "will not allowed", NOT_AUTHORIZED, identity=identity)
+            self._reception.refuse(handler, "will not allowed", NOT_AUTHORIZED, identity=identity)
             return False
         self._admit(handler, identity, introduction)
         return True
-
-    async def _introduction(self, handler: HubHandler) -> Introduction | None:
-        try:
-            async with asyncio.timeout(_CONNECT_WITHIN_S):
-                frame = await read_frame(handler.stream, self.max_packet_bytes)
-        except TimeoutError:
-            self._refuse(handler, "no CONNECT in time")
-            return None
-        if frame is None:
-            return None
-        introduction = await read_introduction(frame)
-        if introduction.level != MQTT_3_1_1:
-            self._refuse(handler, "unsupported MQTT version", UNACCEPTABLE_PROTOCOL_VERSION, level=introduction.level)
-            return None
-        if not introduction.client_id and not introduction.clean:  # [MQTT-3.1.3-8]
-            self._refuse(handler, "no client id for a lasting session", IDENTIFIER_REJECTED)
-            return None
-        return introduction
-
-    async def _secure(self, handler: HubHandler, tls: HubTls) -> bool:
-        """TLS first. Nothing may be awaited before it: what the client sends meanwhile would be read as MQTT."""
-        try:
-            await handler.secure(tls.context, _CONNECT_WITHIN_S)
-        except NoPeerError as error:
-            self._refuse(handler, error.reason, detail=shown(error.detail))
-            return False
-        return True
-
-    def _authenticate_now(self, introduction: Introduction, peer: Peer | None) -> str | None:
-        try:
-            if peer is not None:
-                return self._access.identify(peer.name)
-            return self._access.authenticate(introduction.client_id, introduction.username, introduction.password)
-        except Exception:
-            log.exception("the access policy failed: the client is refused")
-            return None
-
-    def _refuse(self, handler: HubHandler, reason: str, return_code: int | None = None, **fields: object) -> None:
-        self._rejections.reject("client.refused", reason, address=handler.address, **fields)
-        if return_code is not None:
-            handler.refuse(return_code)
 
     def _offence(self, handler: HubHandler, reason: str, detail: str) -> str:
         if handler.hub_session is None:

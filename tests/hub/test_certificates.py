@@ -1,5 +1,6 @@
 """Claims about a hub behind TLS: who gets in, as whom, and what an attacker gains. Put to both brokers."""
 
+import asyncio
 import ssl
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -226,3 +227,34 @@ async def test_files_that_cannot_be_used_are_named(tmp_path: Path) -> None:
         path.write_text("nonsense")
     with pytest.raises(HubError, match=r"cannot use the hub's certificates .*hub\.pem"):
         await broker.start()
+
+
+async def test_who_begins_no_tls_in_time_is_cut_off_and_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fleet.hub.reception._CONNECT_WITHIN_S", 0.05)
+    async with certified_hub("embedded", tmp_path) as hub:
+        assert isinstance(hub.broker, EmbeddedBroker)
+        silent = await RawClient.open(hub.broker.port)
+        assert await silent.is_closed_by_broker()
+        assert hub.broker.rejected == {"no TLS with a client certificate": 1}
+
+
+async def test_a_hub_behind_tls_stops_with_clients_in_every_state(tmp_path: Path) -> None:
+    async with certified_hub("embedded", tmp_path) as hub:
+        await hub.connect("gateway-01")
+        await RawClient.open(hub.broker.port)
+        await RawClient.open(hub.broker.port, hub.context_of("gateway-02"))
+        async with asyncio.timeout(5):
+            await hub.broker.stop()
+    assert [task for task in asyncio.all_tasks() if task is not asyncio.current_task()] == []
+
+
+async def test_a_fast_writer_over_tls_is_heard_whole(tmp_path: Path) -> None:
+    async with certified_hub("embedded", tmp_path) as hub:
+        manager, gateway = await hub.connect(MANAGER), await hub.connect("gateway-01")
+        await manager.subscribe("clawland/+/batch")
+        for number in range(2000):
+            gateway.publish("clawland/gateway-01/batch", b"%d " % number * 60)
+        for number in range(2000):
+            assert (await manager.delivery()).payload == b"%d " % number * 60
