@@ -1,10 +1,10 @@
 """What a gateway and the fleet manager say over HTTP about certificates.
 
-    POST /api/v1/fleet/enrol   {"gateway_id", "token", "request"}          → {"certificate", "authority"}
-    POST /api/v1/fleet/renew   {"certificate", "request", "signature"}     → the same
+    POST /api/v1/fleet/enrol   {"gateway_id", "request"}      → {"certificate", "authority"}
+    POST /api/v1/fleet/renew   {"certificate", "request"}     → the same
 
-All are texts in PEM but the token and the signature: that is ECDSA with SHA-256 by the present certificate's key over
-`renewal_message`, in base64.
+Certificates and requests are PEM. The proof is in the header, `Authorization: Bearer PROOF`: the enrolment token, or
+for a renewal the signature over `renewal_message` by the present certificate's key, ECDSA with SHA-256, in base64.
 """
 
 ENROL_PATH = "/api/v1/fleet/enrol"

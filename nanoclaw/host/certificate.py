@@ -49,8 +49,8 @@ def enrol(gateway: str, tls: ClientTls, url: str, token: str, web_authority: Pat
     secret, _, fingerprint = token.partition(".")
     if not secret or not fingerprint:
         raise CertificateError("the token is not one of fleet pki token: it has two parts and a point between")
-    body = {"gateway_id": gateway, "token": secret, "request": request}
-    granted, authority = _ask(url, ENROL_PATH, body, web_authority)
+    body = {"gateway_id": gateway, "request": request}
+    granted, authority = _ask(url, ENROL_PATH, body, secret, web_authority)
     if not hmac.compare_digest(authority.fingerprint(hashes.SHA256()).hex(), fingerprint.lower()):
         raise CertificateError(f"{url} answers with an authority that is not the one of the token: not trusted")
     _check(granted, authority, key)
@@ -72,10 +72,10 @@ def renew(tls: ClientTls) -> datetime:
     body = {
         "certificate": present.public_bytes(serialization.Encoding.PEM).decode(),
         "request": request.public_bytes(serialization.Encoding.PEM).decode(),
-        "signature": base64.b64encode(old.sign(signed, ec.ECDSA(hashes.SHA256()))).decode(),
     }
+    signature = base64.b64encode(old.sign(signed, ec.ECDSA(hashes.SHA256()))).decode()
     url, web_authority = _server(tls.authority.parent / SERVER_FILE)
-    granted, _ = _ask(url, RENEW_PATH, body, web_authority)
+    granted, _ = _ask(url, RENEW_PATH, body, signature, web_authority)
     _check(granted, _authority(tls.authority), key)
     _write(tls.certificate, _pair(key, granted))
     return granted.not_valid_after_utc
@@ -112,10 +112,10 @@ def _request(name: str, key: ec.EllipticCurvePrivateKey) -> x509.CertificateSign
 
 
 def _ask(
-    url: str, path: str, body: dict[str, str], web_authority: Path | None
+    url: str, path: str, body: dict[str, str], proof: str, web_authority: Path | None
 ) -> tuple[x509.Certificate, x509.Certificate]:
     """The granted certificate and the authority's."""
-    answer = _post(url, path, body, web_authority)
+    answer = _post(url, path, body, proof, web_authority)
     load = x509.load_pem_x509_certificate
     try:
         return load(answer["certificate"].encode()), load(answer["authority"].encode())
@@ -123,21 +123,28 @@ def _ask(
         raise CertificateError(f"{url} does not answer as a fleet manager") from None
 
 
-def _post(url: str, path: str, body: dict[str, str], web_authority: Path | None) -> Any:
+def _post(url: str, path: str, body: dict[str, str], proof: str, web_authority: Path | None) -> Any:
     parts = urllib.parse.urlsplit(url)
     if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in _LOOPBACK):
         raise CertificateError(f"{url!r}: must begin with https://, since what is sent there is a secret")
-    request = urllib.request.Request(  # noqa: S310 - the scheme was checked
-        url.rstrip("/") + path, json.dumps(body).encode(), {"Content-Type": "application/json"}
-    )
+    headers = {"Content-Type": "application/json", "Authorization": f"Bearer {proof}"}
+    request = urllib.request.Request(url.rstrip("/") + path, json.dumps(body).encode(), headers)  # noqa: S310
     try:
         context = ssl.create_default_context(cafile=None if web_authority is None else str(web_authority))
-        with urllib.request.urlopen(request, timeout=TIMEOUT_S, context=context) as answer:  # noqa: S310
+        opener = urllib.request.build_opener(_StayHere, urllib.request.HTTPSHandler(context=context))
+        with opener.open(request, timeout=TIMEOUT_S) as answer:
             return json.loads(answer.read(MAX_ANSWER_BYTES))
     except urllib.error.HTTPError as error:
         raise CertificateError(f"{url} refuses ({error.code}): {_message(error)}") from None
     except (OSError, ValueError) as error:
         raise CertificateError(f"{url}: {getattr(error, 'reason', None) or error}") from None
+
+
+class _StayHere(urllib.request.HTTPRedirectHandler):
+    """A secret goes to the address that the user gave, wherever else that may point."""
+
+    def redirect_request(self, *_args: Any, **_more: Any) -> None:
+        return None
 
 
 def _message(error: urllib.error.HTTPError) -> str:

@@ -276,6 +276,11 @@ def test_nothing_else_vouches_for_anything(authority: Authority, clock: Clock, t
 # --- over HTTP --------------------------------------------------------------------------------------------------------
 
 
+def bearing(proof: str) -> dict[str, str]:
+    """The header that shows it."""
+    return {"Authorization": f"Bearer {proof}"}
+
+
 @contextlib.asynccontextmanager
 async def serving(data: Path) -> Any:
     async with served(data) as fleet:
@@ -296,18 +301,14 @@ async def test_a_gateway_enrols_and_renews_over_http_without_an_api_token(tmp_pa
     async with serving(tmp_path) as (fleet, kinds):
         authority = await _with_authority(fleet, tmp_path, clock)
         token, key = enrolment.make_token(authority, GATEWAY, 60), certificates.new_key()
-        body = {"gateway_id": GATEWAY, "token": token, "request": request_for(GATEWAY, key)}
-        first = await fleet.http.post("/api/v1/fleet/enrol", json=body)
-        again = await fleet.http.post("/api/v1/fleet/enrol", json=body)
+        body = {"gateway_id": GATEWAY, "request": request_for(GATEWAY, key)}
+        first = await fleet.http.post("/api/v1/fleet/enrol", json=body, headers=bearing(token))
+        again = await fleet.http.post("/api/v1/fleet/enrol", json=body, headers=bearing(token))
         clock.now += timedelta(days=61)
         request, signature = vouched(key)
-        renewal = {
-            "certificate": first.json()["certificate"],
-            "request": request,
-            "signature": base64.b64encode(signature).decode(),
-        }
-        second = await fleet.http.post("/api/v1/fleet/renew", json=renewal)
-        garbled = await fleet.http.post("/api/v1/fleet/renew", json={**renewal, "signature": "%%"})
+        renewal, shown = {"certificate": first.json()["certificate"], "request": request}, base64.b64encode(signature)
+        second = await fleet.http.post("/api/v1/fleet/renew", json=renewal, headers=bearing(shown.decode()))
+        garbled = await fleet.http.post("/api/v1/fleet/renew", json=renewal, headers=bearing("%%"))
     assert [each.status_code for each in (first, again, second, garbled)] == [200, 403, 200, 400]
     assert again.json()["error"] == "enrolment_refused" and token.partition(".")[0] not in again.text
     assert second.json()["authority"] == first.json()["authority"] == authority.certificate_file.read_text()
@@ -321,9 +322,12 @@ async def test_a_gateway_enrols_and_renews_over_http_without_an_api_token(tmp_pa
 async def test_only_so_many_strangers_are_served_at_once(tmp_path: Path) -> None:
     async with serving(tmp_path) as (fleet, _):
         authority = await _with_authority(fleet, tmp_path)
-        body = {"gateway_id": GATEWAY, "token": "x", "request": request_for(GATEWAY)}
+        body = {"gateway_id": GATEWAY, "request": request_for(GATEWAY)}
         with files.locked(authority.directory):  # nothing goes on meanwhile
-            asked = [asyncio.create_task(fleet.http.post("/api/v1/fleet/enrol", json=body)) for _ in range(10)]
+            asked = [
+                asyncio.create_task(fleet.http.post("/api/v1/fleet/enrol", json=body, headers=bearing("x")))
+                for _ in range(10)
+            ]
             done, _ = await asyncio.wait(asked, timeout=5, return_when=asyncio.FIRST_COMPLETED)
             assert {task.result().status_code for task in done} == {429}
         answers = [await task for task in asked]
@@ -333,8 +337,8 @@ async def test_only_so_many_strangers_are_served_at_once(tmp_path: Path) -> None
 
 async def test_a_server_without_an_authority_says_so(tmp_path: Path) -> None:
     async with serving(tmp_path) as (fleet, _):
-        body = {"gateway_id": GATEWAY, "token": "x", "request": "x"}
-        assert (await fleet.http.post("/api/v1/fleet/enrol", json=body)).status_code == 404
+        body = {"gateway_id": GATEWAY, "request": "x"}
+        assert (await fleet.http.post("/api/v1/fleet/enrol", json=body, headers=bearing("x"))).status_code == 404
 
 
 async def test_damaged_files_of_the_authority_are_503_and_name_nothing(tmp_path: Path) -> None:
@@ -342,8 +346,8 @@ async def test_damaged_files_of_the_authority_are_503_and_name_nothing(tmp_path:
         authority = await _with_authority(fleet, tmp_path)
         token = enrolment.make_token(authority, GATEWAY, 60)
         authority.key_file.write_text("nonsense")
-        body = {"gateway_id": GATEWAY, "token": token, "request": request_for(GATEWAY)}
-        response = await fleet.http.post("/api/v1/fleet/enrol", json=body)
+        body = {"gateway_id": GATEWAY, "request": request_for(GATEWAY)}
+        response = await fleet.http.post("/api/v1/fleet/enrol", json=body, headers=bearing(token))
     assert response.status_code == 503 and str(tmp_path) not in response.text
 
 

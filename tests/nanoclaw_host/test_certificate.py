@@ -1,8 +1,10 @@
 """A gateway's certificate: whom it believes when it enrols, and how it renews. The manager answers without HTTP."""
 
 import base64
+import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +31,12 @@ class Manager:
         self.asked: list[str] = []
         self.now = datetime.now(UTC)
 
-    def post(self, url: str, path: str, body: dict[str, str], _web_authority: Path | None) -> Any:
+    def post(self, url: str, path: str, body: dict[str, str], proof: str, _web: Path | None) -> Any:
         self.asked.append(url + path)
         if path == ENROL_PATH:
-            granted = enrolment.enrol(self.authority, body["gateway_id"], body["token"], body["request"])
+            granted = enrolment.enrol(self.authority, body["gateway_id"], proof, body["request"])
         else:
-            signature = base64.b64decode(body["signature"])
+            signature = base64.b64decode(proof)
             granted = enrolment.renew(self.authority, body["certificate"], body["request"], signature)
         pems = {"certificate": granted.certificate, "authority": granted.authority}
         return {name: certificates.pem(found).decode() for name, found in pems.items()}
@@ -153,3 +155,26 @@ def test_certificates_lie_in_the_data_directory_or_where_the_file_says(tmp_path:
     pair = tmp_path / "gateway" / "pki" / "gateway.pem"
     assert (usual.uplink_tls, usual.tls) == (True, ClientTls(pair.with_name("ca.crt"), pair, pair))
     assert (told.uplink_tls, told.tls) == (False, ClientTls(Path("/a/ca.crt"), Path("/a/g.crt"), Path("/a/k")))
+
+
+def test_a_redirection_is_not_followed(tls: ClientTls) -> None:
+    """The proof in the header would go along."""
+
+    class Elsewhere(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            asked.append(self.path)
+            self.send_response(302)
+            self.send_header("Location", "/elsewhere")
+            self.end_headers()
+
+        do_GET = do_POST
+
+        def log_message(self, *_args: Any) -> None: ...
+
+    asked: list[str] = []
+    with ThreadingHTTPServer(("127.0.0.1", 0), Elsewhere) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with pytest.raises(CertificateError, match="refuses \\(302\\)"):
+            certificate.enrol(GATEWAY, tls, f"http://127.0.0.1:{server.server_port}", "secret.fingerprint")
+        server.shutdown()
+    assert asked == [ENROL_PATH]

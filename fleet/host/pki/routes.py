@@ -6,8 +6,10 @@ import binascii
 import logging
 from collections.abc import Callable
 from functools import partial
+from typing import Annotated
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
@@ -17,7 +19,7 @@ from fleet.host.pki.authority import Authority
 from fleet.host.pki.certificates import MAX_REQUEST_CHARS, RequestRefused
 from fleet.host.pki.enrolment import Granted, TokenRefused
 from fleet.host.pki.files import PkiError
-from fleet.host.problems import Problem
+from fleet.host.problems import Problem, unauthorized
 from fleet.host.stage import Stage
 from fleet.wire.enrolment import ENROL_PATH, RENEW_PATH
 
@@ -31,7 +33,6 @@ class EnrolRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     gateway_id: str = Field(max_length=32)
-    token: str = Field(max_length=200, description="from `fleet pki token`; it works once")
     request: str = Field(max_length=MAX_REQUEST_CHARS, description="PKCS #10 in PEM, for the common name `gateway_id`")
 
 
@@ -42,17 +43,30 @@ class RenewRequest(BaseModel):
 
     certificate: str = Field(max_length=MAX_REQUEST_CHARS, description="the present one, in PEM")
     request: str = Field(max_length=MAX_REQUEST_CHARS, description="PKCS #10 in PEM, for the same common name")
-    signature: str = Field(
-        max_length=400,
-        description='base64 of the ECDSA-SHA-256 signature by the present key over "clawland certificate renewal 1", '
-        "a zero byte and the request in DER",
-    )
 
+
+_BEARER = HTTPBearer(
+    auto_error=False,
+    scheme_name="CertificateProof",
+    description="to enrol, a token of `fleet pki token`, which works once; to renew, base64 of the ECDSA-SHA-256 "
+    'signature by the present key over "clawland certificate renewal 1", a zero byte and the request in DER',
+)
+
+
+async def proof(credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)]) -> str:
+    """What a gateway shows instead of an API token."""
+    if credentials is None:
+        raise unauthorized("this needs a proof, as in: Authorization: Bearer TOKEN; see fleet pki token")
+    return credentials.credentials
+
+
+Proof = Annotated[str, Depends(proof)]
 
 _RESPONSES = {
     200: documented("the certificate", {"certificate": "-----BEGIN …", "authority": "-----BEGIN …"}),
     **problem_docs(
         _400="not a signing request that can be granted",
+        _401="no proof",
         _403="the token, or the present certificate, does not hold",
         _404="this server has no certificate authority",
         _413="the body is too long",
@@ -63,18 +77,18 @@ _RESPONSES = {
 
 
 def router(stage: Stage) -> APIRouter:
-    """The two routes; they need no API token."""
+    """The two routes."""
     routes = APIRouter(tags=["certificates"])
     desk = _Desk(stage)
 
     @routes.post(ENROL_PATH, summary="A gateway's first certificate", responses=_RESPONSES)
-    async def enrol(body: EnrolRequest) -> Response:
-        work = partial(enrolment.enrol, name=body.gateway_id, token=body.token, request_pem=body.request)
+    async def enrol(body: EnrolRequest, token: Proof) -> Response:
+        work = partial(enrolment.enrol, name=body.gateway_id, token=token, request_pem=body.request)
         return await desk.grant("certificate.issued", work)
 
     @routes.post(RENEW_PATH, summary="A gateway's next certificate", responses=_RESPONSES)
-    async def renew(body: RenewRequest) -> Response:
-        signature = _bytes(body.signature)
+    async def renew(body: RenewRequest, signed: Proof) -> Response:
+        signature = _bytes(signed)
         work = partial(enrolment.renew, certificate_pem=body.certificate, request_pem=body.request, signature=signature)
         return await desk.grant("certificate.renewed", work)
 
@@ -125,4 +139,4 @@ def _bytes(text: str) -> bytes:
     try:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
-        raise Problem(400, "invalid", "body.signature: not base64") from None
+        raise Problem(400, "invalid", "Authorization: the signature is not base64") from None
