@@ -8,6 +8,8 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from fleet.host.pki.commands import pki
+
 EXIT_USAGE = 2
 
 app = typer.Typer(
@@ -31,6 +33,9 @@ app = typer.Typer(
     taken (a port, a data directory).
     """,
 )
+
+
+app.add_typer(pki, name="pki")
 
 
 def _show_version(wanted: bool) -> None:
@@ -75,6 +80,8 @@ Config = Annotated[
         help="TOML file, one table a command.",
     ),
 ]
+_MQTT_PORT = {False: 1883, True: 8883}  # without and with TLS
+
 Data = Annotated[Path, typer.Option("--data", envvar=_env("DATA"), help="Directory of everything the server keeps.")]
 SimClock = Annotated[
     bool,
@@ -100,8 +107,18 @@ def serve(
         Path | None, typer.Option(envvar=_env("HUB_PASSWORD_FILE"), help="File with the manager's password on --hub.")
     ] = None,
     hub_port: Annotated[
-        int, typer.Option(envvar=_env("HUB_PORT"), min=0, max=65535, help="Port of the server's own hub, on loopback.")
-    ] = 1883,
+        int | None,
+        typer.Option(
+            envvar=_env("HUB_PORT"), min=0, max=65535, help="Port of the server's own hub; 1883, or 8883 with TLS."
+        ),
+    ] = None,
+    hub_host: Annotated[
+        str, typer.Option(envvar=_env("HUB_HOST"), help="Address of the server's own hub; beyond loopback with TLS.")
+    ] = "127.0.0.1",
+    hub_tls: Annotated[
+        bool,
+        typer.Option("--hub-tls", envvar=_env("HUB_TLS"), help="MQTT over TLS, with certificates; see fleet pki."),
+    ] = False,
     inventory: Annotated[
         Path | None, typer.Option(envvar=_env("INVENTORY"), help="JSON file of gateways, nodes, keys and rules.")
     ] = None,
@@ -128,7 +145,18 @@ def serve(
 
     try:
         settings = ServeSettings(
-            data, host, port, hub, hub_password_file, hub_port, inventory, notify_file, trace, sim_clock
+            data,
+            host,
+            port,
+            hub,
+            hub_password_file,
+            _MQTT_PORT[hub_tls] if hub_port is None else hub_port,
+            inventory,
+            notify_file,
+            trace,
+            sim_clock,
+            hub_host,
+            hub_tls,
         )
         from fleet.host.server import serve as run
 
@@ -137,34 +165,93 @@ def serve(
         _leave(EXIT_USAGE, str(error))
 
 
-@app.command()
+hub_app = typer.Typer()
+app.add_typer(hub_app, name="hub")
+
+
+@hub_app.callback(invoke_without_command=True)
 def hub(
+    context: typer.Context,
     credentials: Annotated[
-        Path,
+        Path | None,
         typer.Option(
             envvar=_env("CREDENTIALS"),
             help='JSON: {"manager": {"id": "fleet", "password": "…"}, "gateways": {"gateway-01": "…"}}.',
         ),
-    ],
+    ] = None,
+    tls: Annotated[
+        bool, typer.Option("--tls", envvar=_env("HUB_TLS"), help="TLS: certificates of --data say who a client is.")
+    ] = False,
+    data: Data = Path("fleet-data"),
     config: Config = None,
     host: Annotated[str, typer.Option(envvar=_env("HUB_HOST"), help="Address of the broker.")] = "127.0.0.1",
     port: Annotated[
-        int, typer.Option(envvar=_env("HUB_PORT"), min=0, max=65535, help="Port of the broker; 0 takes a free one.")
-    ] = 1883,
+        int | None,
+        typer.Option(
+            envvar=_env("HUB_PORT"), min=0, max=65535, help="Port of the broker; 1883, or 8883 with TLS; 0: a free one."
+        ),
+    ] = None,
+    mosquitto_config: Annotated[
+        Path | None,
+        typer.Option(
+            help="Run nothing: write a Mosquitto's configuration, rights and certificates here.", metavar="DIR"
+        ),
+    ] = None,
     trace: Annotated[Path | None, typer.Option(help="Write refused messages to this file, one JSON line each.")] = None,
     sim_clock: SimClock = False,
     log_level: LogLevel = "warning",
 ) -> None:
-    """Run the Event Hub alone: an MQTT 3.1.1 broker where a gateway publishes and reads only under its own id."""
+    """Run the Event Hub alone: an MQTT 3.1.1 broker where a gateway publishes and reads only under its own id.
+
+    \b
+    fleet hub --credentials hub.json                     passwords, for this machine
+    fleet hub --tls --data DIR --host 0.0.0.0            certificates of `fleet pki`
+    fleet hub --tls --data DIR --mosquitto-config DIR    the same rights for a Mosquitto
+    """
+    if context.invoked_subcommand is not None:
+        return
     _log_to_stderr(log_level)
     from firmware.hosting.lifecycle import run_process
-    from fleet.host.hub_server import HubSettings, serve_hub
+    from fleet.host.hub_server import HubSettings, serve_hub, write_for_mosquitto
     from fleet.host.settings import SettingsError
 
     try:
-        run_process(serve_hub(HubSettings(credentials, host, port, sim_clock, trace)))
+        found = _MQTT_PORT[tls] if port is None else port
+        settings = HubSettings(credentials, host, found, sim_clock, trace, tls, data)
+        if mosquitto_config is not None:
+            print(f"written; run: mosquitto -c {write_for_mosquitto(settings, mosquitto_config)}")
+            return
+        run_process(serve_hub(settings))
     except SettingsError as error:
         _leave(EXIT_USAGE, str(error))
+
+
+@hub_app.command()
+def doctor(
+    address: Annotated[str, typer.Argument(help="The hub, as HOST:PORT.", metavar="HOST:PORT")],
+    tls: Annotated[bool, typer.Option("--tls", help="Over TLS, let in by the authority of --data.")] = False,
+    data: Data = Path("fleet-data"),
+    credentials: Annotated[
+        Path | None, typer.Option(help="The hub's passwords, with one for hub-doctor among the gateways.")
+    ] = None,
+) -> None:
+    """Say which broker answers at an address, and where its limits are.
+
+    Exit codes: 0 the fleet can rely on it, 1 it cannot, 2 bad usage, 3 it cannot be reached or lets nobody in.
+    """
+    from firmware.hosting.lifecycle import EXIT_MISSING, CannotRun
+    from fleet.host.doctor import DoctorSettings, run
+    from fleet.host.settings import SettingsError
+
+    try:
+        findings = run(DoctorSettings(address, credentials, tls, data))
+    except SettingsError as error:
+        _leave(EXIT_USAGE, str(error))
+    except CannotRun as error:
+        _leave(EXIT_MISSING, str(error))
+    for each in findings:
+        print(f"{'ok ' if each.good else 'BAD'}  {each.what}: {each.found}")
+    raise SystemExit(not all(each.good for each in findings))
 
 
 @app.command()

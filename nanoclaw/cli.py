@@ -47,6 +47,12 @@ def run(
     data: Data = None,
     uplink_host: Annotated[str | None, typer.Option(help="Host of the Event Hub, instead of the file's.")] = None,
     uplink_port: Annotated[int | None, typer.Option(help="Port of the Event Hub, instead of the file's.")] = None,
+    uplink_tls: Annotated[bool | None, typer.Option(help="MQTT over TLS to the hub, instead of the file's.")] = None,
+    uplink_ca: Annotated[Path | None, typer.Option(help="Certificate of the hub's authority.", metavar="FILE")] = None,
+    uplink_certificate: Annotated[
+        Path | None, typer.Option(help="The gateway's certificate, or key and certificate in one.", metavar="FILE")
+    ] = None,
+    uplink_key: Annotated[Path | None, typer.Option(help="The certificate's key.", metavar="FILE")] = None,
     local_port: Annotated[int | None, typer.Option(help="Port for nodes, instead of the file's; 0: any free.")] = None,
     trace: Annotated[
         Path | None, typer.Option(help="Append every event to this file, one JSON line each.", metavar="FILE")
@@ -67,12 +73,48 @@ def run(
     Exit codes: 0 stopped, 1 a bug, 2 bad configuration, 3 something it needs is missing or taken (a port, its data).
     """
     flags = {"local.data": data, "uplink.host": uplink_host, "uplink.port": uplink_port, "local.port": local_port}
+    flags |= {"uplink.tls": uplink_tls, "uplink.ca": uplink_ca}
+    flags |= {"uplink.certificate": uplink_certificate, "uplink.key": uplink_key}
     settings = _load(config, flags)
     _logs(log_level, log_format, settings.core.id)
     from firmware.hosting.lifecycle import run_process
     from nanoclaw.host.daemon import run_gateway
 
     run_process(run_gateway(settings, trace, sim_clock))
+
+
+@app.command()
+def enrol(
+    config: Config,
+    url: Annotated[str, typer.Option(help="The fleet manager, as https://fleet.example.org.")],
+    token_file: Annotated[
+        Path, typer.Option(help="File with the token of `fleet pki token`; it works once.", metavar="FILE")
+    ],
+    data: Data = None,
+    ca_file: Annotated[
+        Path | None, typer.Option(help="Who certified the manager's HTTPS, if not a public authority.", metavar="FILE")
+    ] = None,
+) -> None:
+    """Get this gateway's certificate for MQTT over TLS, and the authority's. The key is made here and stays here.
+
+    The running gateway renews it by itself. Exit codes: 0 done, 1 refused or not reachable, 2 bad usage.
+    """
+    settings = _load(config, {"local.data": data})
+    from nanoclaw.host.certificate import CertificateError
+    from nanoclaw.host.certificate import enrol as get
+
+    try:
+        token = token_file.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        _usage_error(f"--token-file: {token_file}: {getattr(error, 'strerror', None) or 'not a token'}")
+    try:
+        end = get(settings.core.id, settings.tls, url, token, ca_file)
+    except CertificateError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
+    print(
+        f"{settings.core.id} is enrolled until {end:%Y-%m-%d}: {settings.tls.certificate}; set tls = true in [uplink]"
+    )
 
 
 @app.command()

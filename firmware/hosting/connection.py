@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import socket
+import ssl
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -12,6 +13,8 @@ from typing import Any, Protocol
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
+
+from firmware.hosting.tls import ClientTls
 
 _log = logging.getLogger("clawland.mqtt")
 
@@ -27,10 +30,14 @@ CONGESTION_POLL_S = 0.05
 
 @dataclass(frozen=True)
 class Login:
-    """Who a port says it is; the client id is the user name. Never printed with its password."""
+    """Who a port says it is; the client id is the user name. Never printed with its password.
+
+    With `tls` the connection is TLS, and the certificate there says who it is instead.
+    """
 
     client_id: str
-    password: bytes
+    password: bytes = b""
+    tls: ClientTls | None = None
 
     def __repr__(self) -> str:
         return f"Login({self.client_id!r})"
@@ -53,12 +60,14 @@ class Connection:
         self.released = asyncio.Event()
         self._owner = owner
         self._bind_address = bind_address
+        self._tls = login.tls
         self._loop = asyncio.get_running_loop()
         self._socket: socket.socket | None = None
         self._timers: list[asyncio.TimerHandle] = []
         self._unsent: deque[paho.MQTTMessageInfo] = deque()
         self._up = False
         self._over = False
+        self._paused = False
         self._client = _new_client(login)
         self._client.on_connect = self._on_connect
         self._client.on_subscribe = self._on_subscribe
@@ -110,6 +119,8 @@ class Connection:
     def _tcp_connect(self, host: str, port: int) -> None:
         failure = ""
         try:
+            if self._tls is not None:
+                self._client.tls_set_context(self._tls.context())
             self._client.connect(host, port, keepalive=KEEPALIVE_S, bind_address=self._bind_address)
         except (OSError, ValueError) as error:
             failure = str(error) or type(error).__name__
@@ -161,6 +172,7 @@ class Connection:
         self._owner.message(self, topic, bytes(message.payload))
         if self._owner.congested() and self._socket is not None:
             self._loop.remove_reader(self._socket)
+            self._paused = True
             self._timers.append(self._loop.call_later(CONGESTION_POLL_S, self._read_again))
 
     def _read_again(self) -> None:
@@ -169,11 +181,14 @@ class Connection:
         if self._owner.congested():
             self._timers.append(self._loop.call_later(CONGESTION_POLL_S, self._read_again))
         else:
+            self._paused = False
             self._loop.add_reader(self._socket, self._readable)
+            self._read_pending()
 
     def _on_disconnect(self, _client: Any, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
         # Called inside paho's own clean-up: close the socket after it.
-        self._loop.call_soon(self._ended, f"closed: {reason}")
+        hint = "" if self._up or self._tls is None else "; does the broker still take this certificate?"
+        self._loop.call_soon(self._ended, f"closed: {reason}{hint}")
 
     def _ended(self, reason: str) -> None:
         if self._over:
@@ -190,7 +205,14 @@ class Connection:
     # the socket
 
     def _readable(self) -> None:
-        self._guarded(self._client.loop_read)
+        if self._socket is not None:
+            self._guarded(self._client.loop_read)
+            self._read_pending()
+
+    def _read_pending(self) -> None:
+        """What TLS has decrypted already makes the socket readable no more, and paho reads one packet at a time."""
+        if isinstance(self._socket, ssl.SSLSocket) and not self._paused and self._socket.pending():
+            self._loop.call_soon(self._readable)
 
     def _writable(self) -> None:
         if self._client.want_write():
@@ -248,5 +270,6 @@ def _new_client(login: Login) -> paho.Client:
         reconnect_on_failure=False,
     )
     client.connect_timeout = TCP_CONNECT_S
-    client.username_pw_set(login.client_id, login.password.decode())
+    if login.tls is None:
+        client.username_pw_set(login.client_id, login.password.decode())
     return client

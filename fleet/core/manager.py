@@ -10,6 +10,7 @@ from firmware.wire.outputs import Event, Send
 from firmware.wire.topics import split, topic
 from fleet.core.alarms import Alarms
 from fleet.core.alerts import Alerts
+from fleet.core.certificates import Certificates
 from fleet.core.commands import Commands
 from fleet.core.config import FleetConfig
 from fleet.core.configuration import Configuration
@@ -37,6 +38,7 @@ class FleetCore:
         self.registry = Registry(self, restored.get("gateways", []), restored.get("nodes", []))
         self.configuration = Configuration(self, restored.get("slots", []), rng)
         self.connection = Connection(self, rng, now_ms)
+        self.certificates = Certificates(self, restored.get("slots", []))
         self.alerts = Alerts(config.late_ms, config.kept_commands, restored.get("alerts", []))
         self.alarms = Alarms(self)
         self.commands = Commands(self, restored.get("commands", []))
@@ -77,6 +79,10 @@ class FleetCore:
     def learn_utc(self, utc_ms: int, now_ms: int) -> None:
         """UTC is `utc_ms` now; it stamps records and drives nothing but the expiry of commands."""
         self._utc_offset_ms = utc_ms - now_ms
+
+    def learn_certificates(self, ends_utc_ms: dict[str, int], now_ms: int) -> None:
+        """When the certificates of gateways, and of L3's own parts, run out, by name."""
+        self.certificates.on_ends(ends_utc_ms, now_ms)
 
     def stored(self, token: int, now_ms: int, conflicts: list[ReadingRow] | None = None) -> None:
         """The Store with this token is committed; `conflicts` are copies that differ from what was stored."""

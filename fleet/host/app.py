@@ -12,6 +12,7 @@ from fleet.host.access import Doorkeeper
 from fleet.host.answers import PROBLEM_SCHEMA, answer
 from fleet.host.gate import Gate
 from fleet.host.metrics import CONTENT_TYPE, Metrics
+from fleet.host.pki import routes as pki_routes
 from fleet.host.problems import Problem
 from fleet.host.stage import Stage
 
@@ -27,6 +28,7 @@ def make_app(stage: Stage) -> ASGIApp:
     doors, metrics = Doorkeeper(stage), Metrics(stage)
     app.include_router(command_routes.router(stage, doors))
     app.include_router(fleet_routes.router(stage, doors))
+    app.include_router(pki_routes.router(stage))
     _add_health(app, stage, metrics)
     problems.install(app)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]

@@ -1,4 +1,4 @@
-"""`fleet hub`: the Event Hub as a process of its own, with credentials from a file."""
+"""`fleet hub`: the Event Hub as a process of its own, with credentials from a file or certificates of an authority."""
 
 import asyncio
 import json
@@ -12,31 +12,51 @@ from firmware.hosting.lifecycle import CannotRun, stop_on_signals
 from firmware.hosting.simclock import start_clock
 from firmware.hosting.trace import Tracer, open_trace
 from firmware.wire.ids import valid_id
-from fleet.host.local_hub import MAX_PAYLOAD_BYTES
+from fleet.host.local_hub import MANAGER, MAX_PAYLOAD_BYTES
+from fleet.host.pki.keeping import hub_files
 from fleet.host.settings import SettingsError, read_secret_json
-from fleet.hub import EmbeddedBroker, HubAccess, HubError
+from fleet.hub import CertificateAccess, EmbeddedBroker, HubAccess, HubError, TlsFiles, write_mosquitto_files
 
 LOG = logging.getLogger("clawland.hub")
 
 
 @dataclass(frozen=True)
 class HubSettings:
-    """What `fleet hub` needs."""
+    """What `fleet hub` needs: passwords in `credentials`, or with `tls` the certificates in the directory `data`."""
 
-    credentials: Path
+    credentials: Path | None
     host: str = "127.0.0.1"
     port: int = 1883
     sim_clock: bool = False
     trace: Path | None = None
+    tls: bool = False
+    data: Path = Path("fleet-data")
+
+    def __post_init__(self) -> None:
+        if self.credentials is None and not self.tls:
+            raise SettingsError("a hub needs --credentials FILE, or --tls and the certificates of --data DIR")
+        if self.credentials is not None and self.tls:
+            raise SettingsError("with --tls a certificate says who a client is: leave out --credentials")
+
+    def rights(self) -> "tuple[HubAccess, TlsFiles | None]":
+        """Who may do what, and the hub's own certificate with TLS. Raises SettingsError."""
+        if self.credentials is None:
+            return CertificateAccess(MANAGER), hub_files(self.data)
+        return read_credentials(self.credentials), None
 
 
 async def serve_hub(settings: HubSettings) -> None:
     """Serves until a signal or, under a simulator's clock, the end of stdin. Raises SettingsError, CannotRun."""
     stop = stop_on_signals()
-    access = read_credentials(settings.credentials)
+    access, tls = settings.rights()
     voice = _Voice()
     broker = EmbeddedBroker(
-        host=settings.host, port=settings.port, access=access, max_payload_bytes=MAX_PAYLOAD_BYTES, on_event=voice.say
+        host=settings.host,
+        port=settings.port,
+        access=access,
+        max_payload_bytes=MAX_PAYLOAD_BYTES,
+        on_event=voice.say,
+        tls=tls,
     )
     try:
         await broker.start()
@@ -46,10 +66,30 @@ async def serve_hub(settings: HubSettings) -> None:
         clock = await start_clock(settings.sim_clock, {"mqtt_port": broker.port}, stop)
         voice.begin(clock, open_trace(settings.trace, "hub"))
         if not settings.sim_clock:
-            print(f"Event Hub ready: mqtt://{settings.host}:{broker.port}", flush=True)
+            scheme = "mqtts" if settings.tls else "mqtt"
+            print(f"Event Hub ready: {scheme}://{settings.host}:{broker.port}", flush=True)
         await stop.wait()
     finally:
         await asyncio.wait_for(broker.stop(), 5.0)
+
+
+def write_for_mosquitto(settings: HubSettings, directory: Path) -> Path:
+    """Write what a Mosquitto needs to be this hub; its configuration file. Raises SettingsError."""
+    access, tls = settings.rights()
+    if settings.port == 0:
+        raise SettingsError("--mosquitto-config needs the --port that Mosquitto is to listen on")
+    try:
+        files = write_mosquitto_files(
+            directory.resolve(),
+            access=access,
+            host=settings.host,
+            port=settings.port,
+            max_payload_bytes=MAX_PAYLOAD_BYTES,
+            tls=tls,
+        )
+    except (HubError, OSError) as error:
+        raise SettingsError(f"--mosquitto-config {directory}: {error}") from None
+    return files.config
 
 
 def read_credentials(path: Path) -> HubAccess:

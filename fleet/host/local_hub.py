@@ -1,12 +1,15 @@
 """The Event Hub inside the server, when none is configured: one command is then a whole L3."""
 
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from firmware.hosting.lifecycle import CannotRun
 from firmware.wire.auth import mqtt_password
 from fleet.core.manager import FleetCore
 from fleet.wire.uplink import MAX_HUB_BYTES
+
+if TYPE_CHECKING:
+    from fleet.hub import TlsFiles
 
 MANAGER = "fleet"
 # A batch of 256 KiB is the largest message of the fleet.
@@ -14,19 +17,26 @@ MAX_PAYLOAD_BYTES = MAX_HUB_BYTES
 
 
 class LocalHub:
-    """An embedded broker on loopback that knows the gateways of the core's registry, also those added later."""
+    """An embedded broker that knows the gateways of the core's registry, also those added later.
 
-    def __init__(self, core: FleetCore, manager_password: bytes, port: int) -> None:
+    With `tls` a gateway needs a certificate of that authority, and its password is worth nothing.
+    """
+
+    def __init__(
+        self, core: FleetCore, manager_password: bytes, host: str, port: int, tls: "TlsFiles | None" = None
+    ) -> None:
         # Here, because loading a broker takes long and most servers have one elsewhere.
         from fleet.hub import EmbeddedBroker, HubAccess
 
         access = HubAccess(lambda gateway: _password(core, gateway), MANAGER, manager_password)
-        self._broker = EmbeddedBroker(port=port, access=access, max_payload_bytes=MAX_PAYLOAD_BYTES)
+        self._host = host
+        self._broker = EmbeddedBroker(host=host, port=port, access=access, max_payload_bytes=MAX_PAYLOAD_BYTES, tls=tls)
 
     @property
-    def port(self) -> int:
-        """The real port, once entered."""
-        return self._broker.port
+    def target(self) -> str:
+        """Where the manager itself connects to, once entered."""
+        host = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(self._host, self._host)  # noqa: S104
+        return f"[{host}]:{self._broker.port}" if ":" in host else f"{host}:{self._broker.port}"
 
     async def __aenter__(self) -> Self:
         from fleet.hub import HubError

@@ -30,6 +30,8 @@ from fleet.host.dispatch import CommandDesk
 from fleet.host.inventory import Inventory
 from fleet.host.local_hub import MANAGER, LocalHub
 from fleet.host.lock import DirectoryLock
+from fleet.host.pki.authority import Authority
+from fleet.host.pki.keeping import hub_files, keep_certificates, manager_tls
 from fleet.host.runtime import Runtime
 from fleet.host.settings import ServeSettings, SettingsError, read_lines, read_secret
 from fleet.host.stage import Stage
@@ -82,10 +84,15 @@ def _prepare(settings: ServeSettings) -> Prepared:
             split_target(settings.hub)
         except ValueError as error:
             raise SettingsError(f"--hub: {error}") from None
-    password = read_secret(settings.hub_password_file) if settings.hub_password_file else secrets.token_hex(32).encode()
-    urls = _notify_urls(settings)
+    login, urls = _login(settings), _notify_urls(settings)
     stage, listening = Stage(), _listen(settings.host, settings.port)
-    return Prepared(settings, inventory, Login(MANAGER, password), urls, listening, stage, _HttpServer(make_app(stage)))
+    stage.authority = Authority(settings.data)
+    return Prepared(settings, inventory, login, urls, listening, stage, _HttpServer(make_app(stage)))
+
+
+def _login(settings: ServeSettings) -> Login:
+    password = read_secret(settings.hub_password_file) if settings.hub_password_file else secrets.token_hex(32).encode()
+    return Login(MANAGER, password, manager_tls(settings.data) if settings.hub_tls else None)
 
 
 def _notify_urls(settings: ServeSettings) -> list[str]:
@@ -132,12 +139,14 @@ async def _run(prepared: Prepared, clock: Clock, tracer: Tracer, stop: asyncio.E
         stage.runtime, stage.key, stage.desk = runtime, key, CommandDesk(runtime)
         runtime.start()
         serving = asyncio.create_task(http.serve(sockets=[prepared.listening]))
-        keeping = asyncio.create_task(_keep_utc(runtime))
+        work = (_keep_utc(runtime), keep_certificates(runtime, Authority(settings.data)))
+        keeping = [asyncio.create_task(each) for each in work]
         _say_ready(settings, prepared.listening.getsockname()[1], target)
         try:
             await until(stop, runtime.pump.failed(), asyncio.shield(serving))
         finally:
-            keeping.cancel()
+            for task in keeping:
+                task.cancel()
             stage.desk.close()
             http.should_exit = True
             await asyncio.wait([serving])
@@ -175,8 +184,9 @@ async def _hub(settings: ServeSettings, core: FleetCore, login: Login) -> AsyncI
     if settings.hub is not None:
         yield settings.hub
         return
-    async with LocalHub(core, login.password, settings.hub_port) as hub:
-        yield f"127.0.0.1:{hub.port}"
+    tls = hub_files(settings.data) if settings.hub_tls else None
+    async with LocalHub(core, login.password, settings.hub_host, settings.hub_port, tls) as hub:
+        yield hub.target
 
 
 async def _keep_utc(runtime: Runtime) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 LOG = logging.getLogger(__name__)
 MAX_SECRET_BYTES = 4096
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
 MAX_FILE_BYTES = 16 * 1024 * 1024
 
 
@@ -21,7 +22,10 @@ class SettingsError(Exception):
 
 @dataclass(frozen=True)
 class ServeSettings:
-    """Everything that `fleet serve` needs; `hub` None means an embedded hub on `hub_port`."""
+    """Everything that `fleet serve` needs; `hub` None means an embedded hub on `hub_host` and `hub_port`.
+
+    With `hub_tls` either hub is reached by TLS, with the certificates of the data directory.
+    """
 
     data: Path
     host: str = "127.0.0.1"
@@ -33,10 +37,18 @@ class ServeSettings:
     notify_file: Path | None = None
     trace: Path | None = None
     sim_clock: bool = False
+    hub_host: str = "127.0.0.1"
+    hub_tls: bool = False
 
     def __post_init__(self) -> None:
-        if self.hub is not None and self.hub_password_file is None:
-            raise SettingsError("--hub needs --hub-password-file: the file with the manager's password on that hub")
+        if self.hub is not None and self.hub_password_file is None and not self.hub_tls:
+            raise SettingsError(
+                "--hub needs --hub-password-file: the file with the manager's password on that hub; or --hub-tls"
+            )
+        if self.hub_password_file is not None and self.hub_tls:
+            raise SettingsError("--hub-tls proves who the manager is by certificate: leave out --hub-password-file")
+        if self.hub is None and self.hub_host not in LOOPBACK and not self.hub_tls:
+            raise SettingsError(f"--hub-host {self.hub_host}: beyond this machine the hub is for TLS: add --hub-tls")
         if self.hub is None and self.hub_password_file is not None:
             raise SettingsError("--hub-password-file is for a hub elsewhere: give its address with --hub HOST:PORT")
 

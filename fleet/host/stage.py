@@ -5,6 +5,7 @@ moment in which the server is handed it. Nothing is served before `runtime`, `ke
 """
 
 from fleet.host.dispatch import CommandDesk
+from fleet.host.pki.authority import Authority
 from fleet.host.runtime import Runtime
 
 
@@ -14,3 +15,4 @@ class Stage:
     runtime: Runtime
     key: bytes
     desk: CommandDesk
+    authority: Authority | None = None

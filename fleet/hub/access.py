@@ -21,6 +21,9 @@ PasswordLookup = Callable[[str], bytes | None]
 _ID = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 _DOWN_TO_NODE = ("cmd", "received")
 _UP_TO_HUB = ("batch", "batch/gz", "heartbeat", "status", "ack", "config/ack")
+DOCTOR = "hub-doctor"  # who examines a hub, with rights to nothing but its own topic
+DOCTOR_TOPIC = f"clawland/{DOCTOR}/probe"
+VERSION_TOPIC = "$SYS/broker/version"
 _DOWN_TO_GATEWAY = ("batch/ack", "heartbeat/ack", "cmd", "config")
 
 
@@ -31,6 +34,13 @@ class Access(Protocol):
         """The identity of who connects, or None to refuse (CONNACK return code 5).
 
         The session belongs to the identity, whatever the client id: no one can disconnect or inherit another's.
+        """
+        ...
+
+    def identify(self, name: str) -> str | None:
+        """The identity that a verified client certificate's common name stands for, or None to refuse.
+
+        Asked instead of `authenticate` where clients bring certificates: user name and password mean nothing there.
         """
         ...
 
@@ -67,6 +77,10 @@ class StaticAccess(ABC):
         given = self._digest(password if password is not None else b"")
         equal = hmac.compare_digest(given, self._digest(stored if stored is not None else b""))
         return username if equal and stored and password is not None else None
+
+    def identify(self, name: str) -> str | None:
+        """The name itself, if it is one of the table's."""
+        return name if self.password_of(name) else None
 
     def may_publish(self, identity: str, topic: str) -> bool:
         rights = self.rights_of(identity)
@@ -125,7 +139,7 @@ class HubAccess(StaticAccess):
     """Rights on the Event Hub.
 
     A gateway publishes the up-going topics of its own id and subscribes to the down-going ones of its own id; the
-    manager publishes the down-going topics of any gateway and reads everything.
+    manager publishes the down-going topics of any gateway and reads everything; the doctor speaks to itself.
     """
 
     def __init__(
@@ -138,7 +152,27 @@ class HubAccess(StaticAccess):
     def rights_of(self, identity: str) -> Rights:
         if identity == self._manager:
             return self._manager_rights
+        if identity == DOCTOR:
+            return Rights(publish=(DOCTOR_TOPIC,), subscribe=(DOCTOR_TOPIC, VERSION_TOPIC))
         return Rights(publish=_topics(identity, _UP_TO_HUB), subscribe=_topics(identity, _DOWN_TO_GATEWAY))
+
+    def identify(self, name: str) -> str | None:
+        """Also the doctor, whom only the authority can send."""
+        return name if name == DOCTOR else super().identify(name)
+
+
+class CertificateAccess(HubAccess):
+    """The same rights where the certificate authority alone decides who is in: no password lets anybody in."""
+
+    def __init__(self, manager_identity: str) -> None:
+        super().__init__({}, manager_identity, b"")
+        self.manager = manager_identity
+
+    def authenticate(self, client_id: str, username: str | None, password: bytes | None) -> None:
+        return None
+
+    def identify(self, name: str) -> str | None:
+        return name if _ID.fullmatch(name) else None
 
 
 def require_identity(identity: str) -> None:

@@ -9,24 +9,20 @@ import asyncio
 import functools
 import socket
 import ssl
+import time
 from collections.abc import Callable
 
 from amqtt.broker import Broker, RetainedApplicationMessage
 from amqtt.contexts import BrokerConfig, ListenerConfig, ListenerType
-from amqtt.mqtt.connack import IDENTIFIER_REJECTED, NOT_AUTHORIZED, UNACCEPTABLE_PROTOCOL_VERSION
+from amqtt.mqtt.connack import NOT_AUTHORIZED
 
 from fleet.hub.access import Access
-from fleet.hub.frames import (
-    MQTT_3_1_1,
-    Introduction,
-    MalformedPacketError,
-    OversizePacketError,
-    read_frame,
-    read_introduction,
-)
+from fleet.hub.frames import Introduction, MalformedPacketError, OversizePacketError
 from fleet.hub.handler import HubHandler
+from fleet.hub.reception import Reception
 from fleet.hub.rejections import Rejections, log, shown
 from fleet.hub.session import MAX_GRANTED_QOS, HubSession, Message
+from fleet.hub.tls import HubTls
 from fleet.hub.topics import SubscriptionTable, is_filter, matches
 
 Tap = Callable[[str, str, bytes], None]
@@ -34,7 +30,6 @@ Tap = Callable[[str, str, bytes], None]
 REFUSED_SUBSCRIPTION = 0x80  # SUBACK return code, section 3.9.3
 
 _LISTENER = "default"
-_CONNECT_WITHIN_S = 10.0
 _STOP_WITHIN_S = 2.0
 PACKET_OVERHEAD_BYTES = 1024  # a topic, its length and a packet identifier, with room to spare
 _MIN_QUEUED_BYTES = 8 * 1024 * 1024
@@ -54,6 +49,7 @@ class HubBroker(Broker):
         taps: list[Tap],
         max_payload_bytes: int,
         max_clients: int,
+        tls: HubTls | None = None,
     ) -> None:
         host, port = listening.getsockname()[:2]
         # The socket is bound already: `bind` is what amqtt writes to its log.
@@ -66,6 +62,7 @@ class HubBroker(Broker):
         self._taps = taps
         self._max_payload_bytes = max_payload_bytes
         self._max_clients = max_clients
+        self._reception = Reception(access, rejections, self.max_packet_bytes, tls)
         self._table = SubscriptionTable()
         self._by_identity: dict[str, HubSession] = {}
         self._handlers: dict[str, HubHandler] = {}
@@ -157,6 +154,15 @@ class HubBroker(Broker):
         if handler is not None:
             handler.cut("disconnected by the broker")
 
+    def end_stale(self, tls: HubTls) -> None:
+        """Close the connections of those whose certificate has been revoked or has run out."""
+        now_s = time.time()
+        for handler in list(self._handlers.values()):
+            if handler.peer is not None and tls.is_over(handler.peer, now_s):
+                name = shown(handler.peer.name)
+                self._rejections.reject("client.refused", "certificate over", address=handler.address, username=name)
+                handler.cut("its certificate was revoked or has run out")
+
     async def _create_server_instance(
         self,
         listener_name: str,
@@ -219,52 +225,19 @@ class HubBroker(Broker):
             return "connection lost"
 
     async def _begin(self, handler: HubHandler) -> bool:
-        """From CONNECT to a session. False if refused, without a trace in anyone's session."""
+        """From its first byte to a session. False if refused, without a trace in anyone's session."""
         if len(self._connections) > self._max_clients:
-            self._refuse(handler, "too many connections")
+            self._reception.refuse(handler, "too many connections")
             return False
-        introduction = await self._introduction(handler)
-        if introduction is None:
+        found = await self._reception.identify(handler)
+        if found is None:
             return False
-        identity = self._authenticate_now(introduction)
-        if identity is None:
-            self._refuse(handler, "bad credentials", NOT_AUTHORIZED, username=shown(introduction.username))
-            return False
+        identity, introduction = found
         if introduction.will and self._objection(identity, introduction.will.topic, introduction.will.payload):
-            self._refuse(handler, "will not allowed", NOT_AUTHORIZED, identity=identity)
+            self._reception.refuse(handler, "will not allowed", NOT_AUTHORIZED, identity=identity)
             return False
         self._admit(handler, identity, introduction)
         return True
-
-    async def _introduction(self, handler: HubHandler) -> Introduction | None:
-        try:
-            async with asyncio.timeout(_CONNECT_WITHIN_S):
-                frame = await read_frame(handler.stream, self.max_packet_bytes)
-        except TimeoutError:
-            self._refuse(handler, "no CONNECT in time")
-            return None
-        if frame is None:
-            return None
-        introduction = await read_introduction(frame)
-        if introduction.level != MQTT_3_1_1:
-            self._refuse(handler, "unsupported MQTT version", UNACCEPTABLE_PROTOCOL_VERSION, level=introduction.level)
-            return None
-        if not introduction.client_id and not introduction.clean:  # [MQTT-3.1.3-8]
-            self._refuse(handler, "no client id for a lasting session", IDENTIFIER_REJECTED)
-            return None
-        return introduction
-
-    def _authenticate_now(self, introduction: Introduction) -> str | None:
-        try:
-            return self._access.authenticate(introduction.client_id, introduction.username, introduction.password)
-        except Exception:
-            log.exception("the access policy failed: the client is refused")
-            return None
-
-    def _refuse(self, handler: HubHandler, reason: str, return_code: int | None = None, **fields: object) -> None:
-        self._rejections.reject("client.refused", reason, address=handler.address, **fields)
-        if return_code is not None:
-            handler.refuse(return_code)
 
     def _offence(self, handler: HubHandler, reason: str, detail: str) -> str:
         if handler.hub_session is None:

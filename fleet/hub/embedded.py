@@ -1,6 +1,7 @@
 """The embedded MQTT 3.1.1 broker: the Event Hub, a gateway's local broker, the socket face of a virtual one."""
 
 import asyncio
+import contextlib
 import errno
 import logging
 import resource
@@ -15,9 +16,11 @@ from fleet.hub.access import Access
 from fleet.hub.broker import HubBroker, Tap
 from fleet.hub.errors import HubError
 from fleet.hub.rejections import EventSink, Rejections, log
+from fleet.hub.tls import HubTls, TlsFiles
 from fleet.hub.topics import is_topic
 
 _SPARE_FILES = 128  # for what else the process has open
+_LOOK_AGAIN_S = 1.0  # at the files of certificates: a revocation takes effect within that
 
 
 class EmbeddedBroker:
@@ -29,6 +32,9 @@ class EmbeddedBroker:
 
     A payload above `max_payload_bytes` is dropped and counted, a packet that could not hold one of that size closes its
     connection. More than `max_clients` connections are refused.
+
+    With `tls` clients must bring a certificate of that authority, and `access.identify` is asked with its common name.
+    One that is revoked, or runs out, ends its owner's connection within `_LOOK_AGAIN_S`.
     """
 
     def __init__(
@@ -40,6 +46,7 @@ class EmbeddedBroker:
         max_payload_bytes: int,
         max_clients: int = 2000,
         on_event: EventSink | None = None,
+        tls: TlsFiles | None = None,
     ) -> None:
         self.host = host
         self.port = port
@@ -49,6 +56,9 @@ class EmbeddedBroker:
         self._max_clients = max_clients
         self._rejections = Rejections(on_event)
         self._taps: list[Tap] = []
+        self._tls_files = tls
+        self._tls: HubTls | None = None
+        self._watch: asyncio.Task[None] | None = None
         self._broker: HubBroker | None = None
 
     @property
@@ -59,10 +69,11 @@ class EmbeddedBroker:
     async def start(self) -> None:
         """Listen. `port` is the real one afterwards.
 
-        Raises HubError when the address cannot be had, or when it runs already.
+        Raises HubError when the address cannot be had, the certificates cannot be used, or when it runs already.
         """
         if self._broker is not None:
             raise HubError(f"the broker on {self.host}:{self.port} is running already")
+        self._tls = None if self._tls_files is None else HubTls(self._tls_files)
         listening = listen_on(self.host, self._wanted_port)
         self.port = listening.getsockname()[1]
         logging.getLogger("transitions").setLevel(logging.WARNING)  # amqtt's state machine tells its every step
@@ -73,6 +84,7 @@ class EmbeddedBroker:
             taps=self._taps,
             max_payload_bytes=self._max_payload_bytes,
             max_clients=_affordable_clients(self._max_clients),
+            tls=self._tls,
         )
         try:
             await self._broker.start()
@@ -80,10 +92,17 @@ class EmbeddedBroker:
             self._broker = None
             listening.close()
             raise HubError(f"the broker on {self.host}:{self.port} cannot start: {error}") from error
+        if self._tls is not None:
+            self._watch = asyncio.get_running_loop().create_task(self._watch_certificates())
 
     async def stop(self) -> None:
         """Close every connection and the port, end every task. Idempotent; the broker can be started again."""
         broker, self._broker = self._broker, None
+        watch, self._watch = self._watch, None
+        if watch is not None:
+            watch.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await watch
         if broker is not None:
             await broker.shutdown()
             await asyncio.sleep(0)  # transports tell of their end in the loop's next turn
@@ -107,6 +126,21 @@ class EmbeddedBroker:
         """Close the connection of `identity`, if it has one; its will is published."""
         if self._broker is not None:
             self._broker.disconnect(identity)
+
+    def refresh_certificates(self) -> None:
+        """Take changed certificate files into force now; nobody keeps a connection whose certificate is over."""
+        if self._tls is None or self._broker is None:
+            return
+        try:
+            self._tls.refresh()
+        except HubError as error:
+            log.error("%s; what was in force stays", error)
+        self._broker.end_stale(self._tls)
+
+    async def _watch_certificates(self) -> None:
+        while True:
+            await asyncio.sleep(_LOOK_AGAIN_S)
+            self.refresh_certificates()
 
     async def __aenter__(self) -> Self:
         await self.start()

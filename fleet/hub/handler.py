@@ -1,6 +1,7 @@
 """One client's connection: reads packets, answers them, and writes what its session has waiting."""
 
 import asyncio
+import ssl
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ from amqtt.mqtt.unsuback import UnsubackPacket
 
 from fleet.hub.frames import Frame, MalformedPacketError, decode, read_frame
 from fleet.hub.session import HubSession
+from fleet.hub.tls import NoPeerError, Peer, peer_of
 
 if TYPE_CHECKING:
     from fleet.hub.broker import HubBroker
@@ -45,6 +47,7 @@ class HubHandler(BrokerProtocolHandler):
         super().__init__(broker.plugins_manager)
         self.stream = stream
         self.hub_session: HubSession | None = None
+        self.peer: Peer | None = None
         self.graceful = False
         self.ended_by = ""
         self._broker = broker
@@ -54,7 +57,7 @@ class HubHandler(BrokerProtocolHandler):
         self._pump_scheduled = False
         self._drainer: asyncio.Task[None] | None = None
         self._closed = False
-        out.transport.set_write_buffer_limits(high=_HIGH_WATER_BYTES)
+        self._limit_buffer()
         self._answers: dict[int, Callable[[Any], Awaitable[None]]] = {
             PUBLISH: self._on_publish,
             PUBACK: self._on_puback,
@@ -69,6 +72,18 @@ class HubHandler(BrokerProtocolHandler):
     def address(self) -> str:
         peer = self._out.get_extra_info("peername")
         return f"{peer[0]}:{peer[1]}" if peer else "unknown"
+
+    async def secure(self, context: ssl.SSLContext, within_s: float) -> None:
+        """Go over to TLS; `peer` is then who came. Raises NoPeerError."""
+        try:
+            await self._out.start_tls(context, ssl_handshake_timeout=within_s)
+        except OSError as error:  # ssl.SSLError is one; else it took too long, or the client hung up
+            raise NoPeerError.of(error) from None
+        self._limit_buffer()
+        self.peer = peer_of(self._out.get_extra_info("peercert") or {})
+
+    def _limit_buffer(self) -> None:
+        self._out.transport.set_write_buffer_limits(high=_HIGH_WATER_BYTES)
 
     def welcome(self, session: HubSession, keepalive_s: int, session_present: bool) -> None:
         """Take a session up: acknowledge, watch the peer's silence, write what waited for it."""
@@ -123,7 +138,8 @@ class HubHandler(BrokerProtocolHandler):
             if pending is not None:
                 pending.cancel()
         self._out.close()
-        self.stream.feed_eof()
+        # Not feed_eof: TLS may bring data up to its own good-bye, and a stream takes none after its end.
+        self.stream.set_exception(ConnectionAbortedError("closed from this side"))
         self._loop.call_later(_LINGER_S, self._out.transport.abort)
 
     def abort(self) -> None:

@@ -6,6 +6,10 @@ devices are random, so few iterations do; 101 is Mosquitto's own default.
 One right cannot be said in Mosquitto's files: "publish to every topic of a level but these", since its `deny` forbids
 reading as well. There a node may publish to its own `cmd` and `received`, which reach only itself and the gateway, and
 the gateway knows them for none of its own.
+
+Where the certificate authority alone decides who is in, Mosquitto takes the certificate's common name for the user, and
+the rights of all gateways are one pattern with that name in it: a new gateway needs no new file. The pattern holds for
+the manager too, who may then speak under its own name, where nobody listens.
 """
 
 import base64
@@ -16,10 +20,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from fleet.hub.access import StaticAccess, require_identity
+from fleet.hub.access import DOCTOR, CertificateAccess, Rights, StaticAccess, require_identity
 from fleet.hub.broker import PACKET_OVERHEAD_BYTES
 from fleet.hub.errors import HubError
 from fleet.hub.session import MAX_IN_FLIGHT, MAX_QUEUED_MESSAGES
+from fleet.hub.tls import TlsFiles
 
 _ITERATIONS = 101
 _SALT_BYTES = 12
@@ -33,6 +38,7 @@ class MosquittoFiles:
     config: Path
     passwords: Path
     rights: Path
+    tls: TlsFiles
 
 
 def write_mosquitto_files(
@@ -44,17 +50,30 @@ def write_mosquitto_files(
     max_payload_bytes: int,
     max_clients: int = 2000,
     extra_passwords: Mapping[str, bytes] | None = None,
+    tls: TlsFiles | None = None,
 ) -> MosquittoFiles:
-    """Write the three files into `directory`, readable by this user alone; existing ones are replaced at once.
+    """Write the files into `directory`, readable by this user alone; existing ones are replaced at once.
 
-    `extra_passwords` are users without any right. Raises HubError for a password or a path that Mosquitto cannot take.
+    `extra_passwords` are users without any right. With `tls`, copies of those files are the hub's; `access` is then a
+    CertificateAccess. Raises HubError for a password or a path that Mosquitto cannot take.
     """
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-    files = MosquittoFiles(*(directory / name for name in ("mosquitto.conf", "passwords", "rights.acl")))
+    copies = TlsFiles(directory / "ca.crt", directory / "hub.pem", directory / "crl.pem")
+    config, passwords, rights = (directory / name for name in ("mosquitto.conf", "passwords", "rights.acl"))
+    files = MosquittoFiles(config, passwords, rights, copies)
     if any(character in str(directory) for character in "\r\n"):
         raise HubError(f"Mosquitto cannot read files in {str(directory)!r}")
-    write_mosquitto_credentials(files, access, extra_passwords or {})
-    _write_secret(files.config, _config_text(files, host, port, max_payload_bytes, max_clients))
+    settings = _settings(host, port, max_payload_bytes, max_clients)
+    if tls is None:
+        write_mosquitto_credentials(files, access, extra_passwords or {})
+        settings |= {"password_file": files.passwords}
+    elif isinstance(access, CertificateAccess):
+        _copy(tls, copies)
+        _write_secret(files.rights, _pattern_text(access))
+        settings |= _tls_settings(copies)
+    else:
+        raise HubError("Mosquitto takes names from certificates or from a table of passwords, not both")
+    _write_secret(files.config, _config_text({**settings, "acl_file": files.rights}))
     return files
 
 
@@ -80,31 +99,62 @@ def password_entry(password: bytes, salt: bytes | None = None) -> str:
 
 
 def _rights_text(access: StaticAccess, identity: str) -> str:
-    rights = access.rights_of(identity)
-    lines = [f"user {identity}"]
-    lines += [f"topic write {granted}" for granted in rights.publish]
-    lines += [f"topic read {granted}" for granted in rights.subscribe]
-    return "\n".join(lines) + "\n"
+    return "\n".join([f"user {identity}", *_right_lines("topic", access.rights_of(identity))]) + "\n"
 
 
-def _config_text(files: MosquittoFiles, host: str, port: int, max_payload_bytes: int, max_clients: int) -> str:
-    settings: dict[str, str | int | Path] = {
+def _pattern_text(access: CertificateAccess) -> str:
+    """The rights of the manager and the doctor by name, those of whoever else has a certificate by pattern."""
+    everyone = "\n".join(_right_lines("pattern", access.rights_of("%u"))) + "\n"
+    return "\n".join([_rights_text(access, access.manager), _rights_text(access, DOCTOR), everyone])
+
+
+def _right_lines(word: str, rights: Rights) -> list[str]:
+    lines = [f"{word} write {granted}" for granted in rights.publish]
+    return lines + [f"{word} read {granted}" for granted in rights.subscribe]
+
+
+def _copy(tls: TlsFiles, copies: TlsFiles) -> None:
+    try:
+        for source, copy in zip(tls.all(), copies.all(), strict=True):
+            _write_secret(copy, source.read_text())
+    except OSError as error:
+        raise HubError(f"cannot copy {error.filename}: {error.strerror}") from None
+
+
+Settings = dict[str, str | int | Path]
+
+
+def _tls_settings(files: TlsFiles) -> Settings:
+    return {
+        "cafile": files.authority,
+        "certfile": files.pair,
+        "keyfile": files.pair,
+        "crlfile": files.revocations,
+        "tls_version": "tlsv1.2",  # or later
+        "require_certificate": "true",
+        "use_identity_as_username": "true",
+    }
+
+
+def _settings(host: str, port: int, max_payload_bytes: int, max_clients: int) -> Settings:
+    return {
         "user": pwd.getpwuid(os.geteuid()).pw_name,  # as root it would become another user, who cannot read the files
         "listener": f"{port} {host}",
         "max_connections": max_clients,
         "use_username_as_clientid": "true",
         "allow_anonymous": "false",
-        "password_file": files.passwords,
-        "acl_file": files.rights,
         "persistence": "false",
         "message_size_limit": max_payload_bytes,
         "max_packet_size": max(_MIN_PACKET_BYTES, max_payload_bytes + PACKET_OVERHEAD_BYTES),
         "max_inflight_messages": MAX_IN_FLIGHT,
         "max_queued_messages": MAX_QUEUED_MESSAGES,
         "set_tcp_nodelay": "true",
-        "sys_interval": 0,
+        "sys_interval": 60,  # the doctor alone may read there what product it is
         "log_dest": "stderr",
     }
+
+
+def _config_text(settings: Settings) -> str:
     lines = [f"{name} {value}" for name, value in settings.items()]
     lines += [f"log_type {kind}" for kind in ("error", "warning", "notice")]
     return "\n".join(lines) + "\n"

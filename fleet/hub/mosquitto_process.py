@@ -6,6 +6,7 @@ import os
 import secrets
 import shutil
 import signal
+import ssl
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -16,6 +17,7 @@ from fleet.hub.access import StaticAccess
 from fleet.hub.embedded import listen_on
 from fleet.hub.errors import HubError
 from fleet.hub.mosquitto import MosquittoFiles, write_mosquitto_credentials, write_mosquitto_files
+from fleet.hub.tls import TlsFiles
 
 _SEARCH = ("/usr/local/sbin", "/usr/sbin", "/opt/mosquitto/sbin")  # Debian keeps daemons off a user's PATH
 _START_WITHIN_S = 10.0
@@ -45,6 +47,7 @@ class MosquittoBroker:
         directory: Path,
         log_file: Path | None = None,
         max_clients: int = 2000,
+        tls: TlsFiles | None = None,
     ) -> None:
         self.host = host
         self.port = port
@@ -54,6 +57,7 @@ class MosquittoBroker:
         self._max_payload_bytes = max_payload_bytes
         self._directory = directory
         self._max_clients = max_clients
+        self._tls = tls
         self._files: MosquittoFiles | None = None
         self._process: asyncio.subprocess.Process | None = None
 
@@ -98,15 +102,25 @@ class MosquittoBroker:
     async def reload(self) -> None:
         """Put changed passwords into force. Those whose password went are disconnected, nobody else is.
 
+        With TLS it is started anew, since Mosquitto keeps the sessions of certificates that have been revoked.
         Raises HubError when Mosquitto is not running or does not answer.
         """
         if self._process is None or self._files is None or not self.running:
             raise HubError(f"Mosquitto on {self.host}:{self.port} is not running")
+        if self._tls is not None:
+            await self._restart()
+            return
         probe = secrets.token_hex(16)
         write_mosquitto_credentials(self._files, self._access, {_PROBE: probe.encode()})
         self._process.send_signal(signal.SIGHUP)
         if not await self._answers(self._process, probe):
             raise HubError(f"Mosquitto on {self.host}:{self.port} did not take its new passwords: {self._last_words()}")
+
+    async def _restart(self) -> None:
+        port = self.port
+        await self.stop()
+        if not await self._launch(_command()):
+            raise HubError(f"Mosquitto did not start again on {self.host}:{port}: {self._last_words()}")
 
     async def _launch(self, command: list[str]) -> bool:
         probe = secrets.token_hex(16)
@@ -118,6 +132,7 @@ class MosquittoBroker:
             max_payload_bytes=self._max_payload_bytes,
             max_clients=self._max_clients,
             extra_passwords={_PROBE: probe.encode()},
+            tls=self._tls,
         )
         descriptor = os.open(self.log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
@@ -139,10 +154,13 @@ class MosquittoBroker:
         return ready
 
     async def _answers(self, process: asyncio.subprocess.Process, probe: str) -> bool:
-        """Whether it comes to accept the probe's password: that it is ours, up, and has read its files."""
+        """Whether it comes to accept the probe's password, or shows the hub's certificate: that it is ours and up."""
         deadline_s = asyncio.get_running_loop().time() + _START_WITHIN_S
         while process.returncode is None and asyncio.get_running_loop().time() < deadline_s:
-            if await _accepts(self.host, self.port, _PROBE, probe):
+            if self._tls is not None:
+                if await _shows(self.host, self.port, self._tls):
+                    return True
+            elif await _accepts(self.host, self.port, _PROBE, probe):
                 return True
             await asyncio.sleep(_POLL_S)
         return False
@@ -200,3 +218,16 @@ async def _accepts(host: str, port: int, username: str, password: str) -> bool:
     finally:
         if writer is not None:
             writer.close()
+
+
+async def _shows(host: str, port: int, tls: TlsFiles) -> bool:
+    """Whether a server there proves that it has a key which the authority certified. It is shown no certificate."""
+    context = ssl.create_default_context(cafile=str(tls.authority))
+    context.check_hostname = False  # loopback may not be among the hub's names
+    try:
+        async with asyncio.timeout(_START_WITHIN_S):
+            _, writer = await asyncio.open_connection(host, port, ssl=context)
+    except (OSError, TimeoutError):
+        return False
+    writer.transport.abort()
+    return True

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from firmware.hosting.config import ConfigError, Table, load_toml
+from firmware.hosting.tls import ClientTls
 from nanoclaw.core.config import GatewayConfig
 
 __all__ = ["EXAMPLE", "ConfigError", "GatewaySettings", "load_settings"]
@@ -23,7 +24,11 @@ key_file = "gateway-01.key"      # 64 hexadecimal digits, from `fleet gateways a
 
 [uplink]                         # the Event Hub
 host = "hub.example.org"
-port = 1883
+port = 1883                      # 8883 with TLS
+# tls = true                     # after `nanoclaw enrol`, which puts certificates into pki/ in the data directory
+# ca = "ca.crt"                  # or where else the certificates lie; the key may be in the certificate's file
+# certificate = "gateway.crt"
+# key = "gateway.key"
 # bind_address = "192.168.1.100"
 
 [local]                          # the broker that nodes connect to
@@ -46,7 +51,7 @@ interface = "127.0.0.1"          # the address to announce on
 ENV_PREFIX = "CLAWLAND_"
 _KEYS = {
     "gateway": ("id", "fleet", "site", "role", "key_file"),
-    "uplink": ("host", "port", "bind_address"),
+    "uplink": ("host", "port", "tls", "ca", "certificate", "key", "bind_address"),
     "local": ("host", "port", "broker", "data", "advertise_port"),
     "discovery": ("enabled", "interface"),
 }
@@ -69,6 +74,8 @@ class GatewaySettings:
     discovery: bool
     interface: str
     seed: int | None
+    uplink_tls: bool
+    tls: ClientTls  # where the certificates are, or will be after enrolment
 
     @property
     def uplink(self) -> str:
@@ -101,20 +108,29 @@ def load_settings(
 
 def _settings(tables: Mapping[str, Table]) -> GatewaySettings:
     uplink, local, discovery = tables["uplink"], tables["local"], tables["discovery"]
+    data, tls = local.path("data"), uplink.boolean("tls", False)
     return GatewaySettings(
         core=_core(tables["gateway"], tables["tuning"]),
         uplink_host=uplink.text("host"),
-        uplink_port=uplink.integer("port", 1, 65535, 1883),
+        uplink_port=uplink.integer("port", 1, 65535, 8883 if tls else 1883),
         bind_address=uplink.text("bind_address", ""),
         local_host=local.text("host", "127.0.0.1"),
         local_port=local.integer("port", 0, 65535, 0),
         broker=local.choice("broker", ("embedded", "mosquitto"), "embedded"),
         advertise_port=local.optional_integer("advertise_port", 1, 65535),
-        data=local.path("data"),
+        data=data,
         discovery=discovery.boolean("enabled", True),
         interface=discovery.text("interface", "127.0.0.1"),
         seed=tables["gateway"].optional_integer("seed", 0, 2**63 - 1),
+        uplink_tls=tls,
+        tls=_tls(uplink, data / "pki"),
     )
+
+
+def _tls(uplink: Table, directory: Path) -> ClientTls:
+    certificate = uplink.path("certificate") if uplink.has("certificate") else directory / "gateway.pem"
+    key = uplink.path("key") if uplink.has("key") else certificate
+    return ClientTls(uplink.path("ca") if uplink.has("ca") else directory / "ca.crt", certificate, key)
 
 
 def _core(gateway: Table, tuning: Table) -> GatewayConfig:

@@ -42,6 +42,7 @@ async def run_gateway(settings: GatewaySettings, trace: Path | None = None, sim_
     Raises `CannotRun` for what is missing or taken, `SimClockError` for a bad clock, `HostError` for a bug.
     """
     stop = stop_on_signals()
+    _require_certificate(settings)
     broker = LocalBroker(settings.broker, settings.core.id, settings.local_host, settings.local_port, settings.data)
     await broker.start()
     try:
@@ -67,6 +68,13 @@ async def _run(
             store.close()
     finally:
         lock.close()
+
+
+def _require_certificate(settings: GatewaySettings) -> None:
+    """A certificate that is not there is found out at once; what is wrong with one shows at the first connection."""
+    for path in (settings.tls.authority, settings.tls.certificate, settings.tls.key) if settings.uplink_tls else ():
+        if not path.exists():
+            raise CannotRun(f"uplink.tls needs {path}, which is missing: nanoclaw enrol gets it")
 
 
 def _open(settings: GatewaySettings, trace: Path | None) -> tuple[OutboxStore, Tracer]:
@@ -99,12 +107,18 @@ class Daemon:
         self._nodes = NodesPort(broker, self.pump)
         self._hub = MqttPort(
             "hub",
-            Login(config.id, mqtt_password(config.key)),
+            self._login(),
             [f"clawland/{config.id}/{verb}" for verb in HUB_TOPICS],
             self.pump,
             target=settings.uplink,
             bind_address=settings.bind_address,
         )
+
+    def _login(self) -> Login:
+        settings = self._settings
+        if settings.uplink_tls:
+            return Login(settings.core.id, tls=settings.tls)
+        return Login(settings.core.id, mqtt_password(settings.core.key))
 
     def start(self) -> None:
         """Power on: UTC first, for readings that come at once."""
@@ -113,6 +127,8 @@ class Daemon:
         self.pump.start()
         self._nodes.start()
         self._spawn(self._housekeep())
+        if self._settings.uplink_tls:
+            self._spawn(self._keep_certificate())
         config = self._settings.core
         _log.info("gateway started", fleet=config.fleet_id, site=config.site, mqtt_port=self._broker.port)
 
@@ -174,6 +190,12 @@ class Daemon:
             if self._announcer is not None:
                 await self._announcer.update(self._fields())
             await asyncio.sleep(HOUSEKEEPING_S)
+
+    async def _keep_certificate(self) -> None:
+        # Imported here: it loads a library that gateways without TLS do not need.
+        from nanoclaw.host.certificate import keep_renewed
+
+        await keep_renewed(self._settings.tls)
 
     def _learn_utc(self) -> None:
         """Tell the core the time when it is first known, and when the machine's clock has been set since."""

@@ -81,6 +81,7 @@ class Served:
     http: httpx.AsyncClient
     key: bytes
     sent: list[tuple[str, dict[str, Any]]]
+    stage: Stage
 
     def says(self, verb: str, message: dict[str, Any]) -> None:
         """A message of the gateway arrives."""
@@ -134,7 +135,7 @@ async def served(data: Path, clock: Clock | None = None) -> AsyncIterator[Served
     runtime.start()
     transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://fleet") as http:
-        server = Served(runtime, http, key, [])
+        server = Served(runtime, http, key, [], stage)
         runtime.hub.send = server.hears  # type: ignore[method-assign]
         http.headers = httpx.Headers(server.as_role("operator"))
         try:

@@ -1,6 +1,7 @@
 """A bare MQTT 3.1.1 client over a socket, with its own encoding, so that tests can also say what no library would."""
 
 import asyncio
+import ssl
 import struct
 from dataclasses import dataclass
 from typing import Self
@@ -69,8 +70,8 @@ class RawClient:
         self.writer = writer
 
     @classmethod
-    async def open(cls, port: int) -> Self:
-        return cls(*await asyncio.open_connection("127.0.0.1", port))
+    async def open(cls, port: int, tls: ssl.SSLContext | None = None) -> Self:
+        return cls(*await asyncio.open_connection("127.0.0.1", port, ssl=tls))
 
     def send(self, data: bytes) -> None:
         self.writer.write(data)
@@ -84,7 +85,7 @@ class RawClient:
                 while (byte := (await self.reader.readexactly(1))[0]) >= 128:
                     length, place = length | (byte & 127) << place, place + 7
                 return first >> 4, first & 15, await self.reader.readexactly(length | byte << place)
-            except (asyncio.IncompleteReadError, ConnectionError) as error:
+            except (asyncio.IncompleteReadError, ConnectionError, ssl.SSLError) as error:
                 raise EOFError("the broker closed the connection") from error
 
     async def expect(self, kind: int) -> bytes:

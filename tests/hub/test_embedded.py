@@ -188,7 +188,7 @@ async def test_clients_beyond_the_limit_are_refused_and_the_others_stay() -> Non
 async def test_a_connection_that_never_introduces_itself_is_closed(
     owner: Owner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fleet.hub.broker._CONNECT_WITHIN_S", 0.05)
+    monkeypatch.setattr("fleet.hub.reception._CONNECT_WITHIN_S", 0.05)
     silent = await owner.open()
     silent.send(b"\x10")  # not even a whole header
 
