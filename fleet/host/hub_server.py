@@ -34,7 +34,7 @@ async def serve_hub(settings: HubSettings) -> None:
     """Serves until a signal or, under a simulator's clock, the end of stdin. Raises SettingsError, CannotRun."""
     stop = stop_on_signals()
     access = read_credentials(settings.credentials)
-    voice = _Voice()
+    voice = HubVoice()
     broker = EmbeddedBroker(
         host=settings.host, port=settings.port, access=access, max_payload_bytes=MAX_PAYLOAD_BYTES, on_event=voice.say
     )
@@ -82,7 +82,7 @@ def _password(path: Path, place: str, secret: Any) -> bytes:
     return secret.encode()
 
 
-class _Voice:
+class HubVoice:
     """Says what the broker did: in the log and, of refused messages, in the trace, at most so many."""
 
     MOST_TRACED = 10_000

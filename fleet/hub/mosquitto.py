@@ -5,7 +5,7 @@ devices are random, so few iterations do; 101 is Mosquitto's own default.
 
 One right cannot be said in Mosquitto's files: "publish to every topic of a level but these", since its `deny` forbids
 reading as well. There a node may publish to its own `cmd` and `received`, which reach only itself and the gateway, and
-the gateway knows them for none of its own.
+the gateway knows them for none of its own; `fleet.hub.mosquitto_log` tells of them.
 """
 
 import base64
@@ -44,17 +44,18 @@ def write_mosquitto_files(
     max_payload_bytes: int,
     max_clients: int = 2000,
     extra_passwords: Mapping[str, bytes] | None = None,
+    log_packets: bool = False,
 ) -> MosquittoFiles:
     """Write the three files into `directory`, readable by this user alone; existing ones are replaced at once.
 
-    `extra_passwords` are users without any right. Raises HubError for a password or a path that Mosquitto cannot take.
+    `extra_passwords` are users without any right; `log_packets` has each packet logged. Raises HubError for a password or a path that Mosquitto cannot take.
     """
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     files = MosquittoFiles(*(directory / name for name in ("mosquitto.conf", "passwords", "rights.acl")))
     if any(character in str(directory) for character in "\r\n"):
         raise HubError(f"Mosquitto cannot read files in {str(directory)!r}")
     write_mosquitto_credentials(files, access, extra_passwords or {})
-    _write_secret(files.config, _config_text(files, host, port, max_payload_bytes, max_clients))
+    _write_secret(files.config, _config_text(files, host, port, max_payload_bytes, max_clients, log_packets))
     return files
 
 
@@ -87,7 +88,9 @@ def _rights_text(access: StaticAccess, identity: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _config_text(files: MosquittoFiles, host: str, port: int, max_payload_bytes: int, max_clients: int) -> str:
+def _config_text(
+    files: MosquittoFiles, host: str, port: int, max_payload_bytes: int, max_clients: int, log_packets: bool
+) -> str:
     settings: dict[str, str | int | Path] = {
         "user": pwd.getpwuid(os.geteuid()).pw_name,  # as root it would become another user, who cannot read the files
         "listener": f"{port} {host}",
@@ -106,7 +109,7 @@ def _config_text(files: MosquittoFiles, host: str, port: int, max_payload_bytes:
         "log_dest": "stderr",
     }
     lines = [f"{name} {value}" for name, value in settings.items()]
-    lines += [f"log_type {kind}" for kind in ("error", "warning", "notice")]
+    lines += [f"log_type {kind}" for kind in ("error", "warning", "notice", *(["debug"] if log_packets else []))]
     return "\n".join(lines) + "\n"
 
 
