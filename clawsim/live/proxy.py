@@ -163,9 +163,7 @@ class _Connection:
             self.drop(reset=True)
 
     def _stall(self) -> None:
-        if not self._is_stalled:
-            self._is_stalled = True
-            self.link.counters.held_connections += 1
+        self._is_stalled = True
         self._up.flush()
         self._down.flush()
 
@@ -173,7 +171,6 @@ class _Connection:
         self._is_stalled = False
         self.link.counters.held_bytes += self.held_bytes
         if not self.client_is_open or not (self.is_pending or _is_open(self._up.sink)):
-            self.link.counters.reset_connections += 1
             self.drop(reset=True)
         elif self.is_pending:
             self.begin()
