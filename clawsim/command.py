@@ -53,6 +53,8 @@ def execute(plan: Plan, request: Request, console: Console) -> int:
         with _ending_on_sigterm(), _progress(plan) as progress:
             found = _run(plan, request, progress)
         _report(found, request, console)
+        if found.complaint:
+            print(found.complaint, file=sys.stderr)
         return found.outcome.exit_code
     except KeyboardInterrupt:
         print("interrupted: nothing was left running", file=sys.stderr)

@@ -27,7 +27,7 @@ from clawsim.live.operator import LiveOperator
 from clawsim.live.options import LiveOptions
 from clawsim.live.pace import Pace
 from clawsim.live.paced import Pacer
-from clawsim.live.processes import Child, Supervisor
+from clawsim.live.processes import Child, ProcessFailed, Supervisor
 from clawsim.live.proxy import FaultProxy
 from clawsim.live.tail import Tail
 from clawsim.randomness import stream
@@ -49,7 +49,7 @@ LEAST_LATENCY_S = 0.001
 class LiveWorld(VirtualWorld):
     """One run of ``plan``, whose fleet id is the deployment's. ``real`` are the ids of what is real.
 
-    Made inside a running event loop and a :class:`Supervisor`; :mod:`clawsim.live.run` takes it from start to end.
+    Made inside a running event loop; :mod:`clawsim.live.run` takes it from start to end.
     """
 
     hub: Any
@@ -75,6 +75,9 @@ class LiveWorld(VirtualWorld):
         self.faults = LiveFaultBoard(self)
         self.operator = LiveOperator(self)
         self.bridges: list[BrokerBridge] = []
+        self.failures: list[str] = []
+        self.complaint = ""
+        self.remarks: list[str] = []
         _log_to_stderr()
 
     # --- making it real ---------------------------------------------------------------------------------------------
@@ -232,6 +235,24 @@ class LiveWorld(VirtualWorld):
             node.power_on(node.plan.power_on_us)
         self.faults.schedule()
         self.operator.schedule()
+
+    def break_off(self, failure: ProcessFailed) -> None:
+        """A process has died that nobody had told to: the story ends here, and with it the run fails."""
+        self.end(max(int(self.env.now), self.pace.now_us()))
+        self.tail.emit(self.reached_us(), "process.died", failure.who, {"reason": failure.reason})
+        self.failures.append(f"{failure.who} {failure.what}: the run was broken off")
+        self.complaint = str(failure)
+
+    def end(self, at_us: int) -> None:
+        """The story is over, if it was not before: what its processes say later is no part of it."""
+        self.pacer.close()
+        if self.tail.end_us is None:
+            self.tail.end_us = at_us
+
+    def reached_us(self) -> int:
+        """How far the story has come, in microseconds."""
+        now_us = max(0, self.pace.now_us())
+        return now_us if self.tail.end_us is None else min(now_us, self.tail.end_us)
 
     async def close(self) -> None:
         """Lets go of everything that is not a process."""

@@ -48,7 +48,8 @@ def write_mosquitto_files(
 ) -> MosquittoFiles:
     """Write the three files into `directory`, readable by this user alone; existing ones are replaced at once.
 
-    `extra_passwords` are users without any right; `log_packets` has each packet logged. Raises HubError for a password or a path that Mosquitto cannot take.
+    `extra_passwords` are users without any right; `log_packets` has each packet logged. Raises HubError for a password
+    or a path that Mosquitto cannot take.
     """
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     files = MosquittoFiles(*(directory / name for name in ("mosquitto.conf", "passwords", "rights.acl")))

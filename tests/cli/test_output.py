@@ -14,8 +14,8 @@ import pytest
 from tests.cli.command import CLAWSIM, EXPECT_ALL, SCENARIOS, TINY, assert_refused, clawsim, scenario
 
 SUMMARY = {
-    "scenario", "world", "seed", "verdict", "reasons", "simulated_s", "wall_s", "messages", "lag_p99_ms", "readings",
-    "expectations", "events_sha256",
+    "scenario", "world", "seed", "verdict", "reasons", "simulated_s", "wall_s", "messages", "lag_p99_ms", "trip_lag_ms",
+    "remarks", "readings", "expectations", "events_sha256",
 }  # fmt: skip
 READINGS = {
     "produced", "delivered", "duplicated", "redelivered", "conflict", "unaccounted", "phantom", "lost", "buffered",
