@@ -21,6 +21,7 @@ from clawsim.live.actions import FleetApi
 from clawsim.live.bridge import BridgedSession, BrokerBridge
 from clawsim.live.commands import fleet_command, gateway_command, hub_command, node_command
 from clawsim.live.deploy import LOOPBACK, Deployment
+from clawsim.live.faults import LiveFaultBoard
 from clawsim.live.links import ProxyLink
 from clawsim.live.machines import Command, RealFleet, RealGateway, RealMachine, RealNode
 from clawsim.live.operator import LiveOperator
@@ -31,8 +32,7 @@ from clawsim.live.processes import Child, ProcessFailed, Supervisor
 from clawsim.live.proxy import FaultProxy
 from clawsim.live.tail import Tail
 from clawsim.randomness import stream
-from clawsim.scenario.plan import FLEET, HUB, FaultAction, Plan
-from clawsim.virtual.faults import FaultBoard
+from clawsim.scenario.plan import FLEET, HUB, Plan
 from clawsim.virtual.machines import MAX_NODE_BYTES
 from clawsim.virtual.session import Session
 from clawsim.virtual.world import VirtualWorld, receiver
@@ -250,9 +250,8 @@ class LiveWorld(VirtualWorld):
             self.tail.end_us = at_us
 
     def reached_us(self) -> int:
-        """How far the story has come, in microseconds."""
-        now_us = max(0, self.pace.now_us())
-        return now_us if self.tail.end_us is None else min(now_us, self.tail.end_us)
+        """How far the story has come, in microseconds: nowhere while processes start."""
+        return int(self.env.now) if self.tail.end_us is None else self.tail.end_us
 
     async def close(self) -> None:
         """Lets go of everything that is not a process."""
@@ -284,19 +283,3 @@ def _log_to_stderr() -> None:
 
 def _point(proxy: FaultProxy) -> Callable[[Child], None]:
     return lambda child: proxy.point_at(LOOPBACK, int(child.ready["mqtt_port"]))
-
-
-class LiveFaultBoard(FaultBoard):
-    """The faults of the virtual world, where a loss of power also silences real links."""
-
-    def apply(self, fault: FaultAction) -> None:
-        """Do to the world what the fault says; the links first, so that no connection is seen to close."""
-        if fault.kind == "power" and fault.entity is not None:
-            self._world.silence(fault.entity, True)
-        super().apply(fault)
-
-    def undo(self, fault: FaultAction) -> None:
-        """Put it right; a real machine is heard again as soon as its new process runs."""
-        super().undo(fault)
-        if fault.kind == "power" and fault.entity not in self._world.real:
-            self._world.silence(fault.entity, False)
