@@ -234,10 +234,6 @@ class FaultProxy:
             self._links[client] = link
         return self._links[client]
 
-    def clients(self) -> set[str]:
-        """Everyone who may ever connect here."""
-        return set(self._addresses.values())
-
     def held(self, client: str) -> tuple[int, int]:
         """(bytes, connections) that a cut of this link keeps back at this moment."""
         if not self.link(client).is_cut:
