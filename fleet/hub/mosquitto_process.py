@@ -36,7 +36,7 @@ class MosquittoBroker:
     """Mosquitto with the rights of `access`, its files in `directory`, its log appended to `log_file`.
 
     `on_event(kind, fields)` is told of `message.rejected`, as by the embedded broker; then Mosquitto writes a line for
-    each packet, which costs it most of its speed, and stands still while nobody reads them. Without it nothing is told.
+    each packet, which costs it speed, and stands still while nobody reads them. Without it nothing is told.
 
     It dies with the thread that started it, whatever happens to this process.
     """
