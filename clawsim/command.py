@@ -89,6 +89,8 @@ def _carried_out(plan: Plan, request: Request) -> int:
     with live_line(plan.name, plan.duration_us) as progress:
         found = _run(plan, request, progress)
     _report(found, request)
+    if found.complaint:
+        complain(found.complaint)
     return found.outcome.exit_code
 
 

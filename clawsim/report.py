@@ -107,6 +107,7 @@ def _show_verdict(console: Console, outcome: Outcome) -> None:
         body.append(Text.assemble((f"{kind}: ", STYLES[kind]), why))
     if len(outcome.reasons) > MOST_REASONS:
         body.append(Text(f"… and {len(outcome.reasons) - MOST_REASONS} more", style="dim"))
+    body += [Text(remark, style="dim") for remark in outcome.remarks]
     console.print(Panel(Text("\n").join(body), border_style=STYLES[verdict], expand=False))
 
 

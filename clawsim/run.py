@@ -5,7 +5,7 @@ import errno
 import gc
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,6 +43,8 @@ class Run:
 
     outcome: Outcome
     events: list[TraceEvent] = field(default_factory=list)
+    complaint: str = ""
+    """Why it was broken off, with the last words of what died."""
 
 
 def run_virtual(
@@ -83,7 +85,8 @@ def run_live(
 ) -> Run:
     """Run `plan` paced by the wall clock with what is `real` as processes; `options`: timescale, broker.
 
-    Raises what `clawsim.live.run.run_live` does, OSError for `out`, and KeyboardInterrupt when it was told to end.
+    Raises what `clawsim.live.run.run_live` does, OSError for `out`, and KeyboardInterrupt when it was told to end; then
+    `events.jsonl` holds what happened so far.
     """
     from clawsim.live.options import LiveOptions
     from clawsim.live.run import run_live as run_world
@@ -108,12 +111,23 @@ def run_live(
         judgements=judge(plan, milestones.events, account, result.answers),
         events_sha256=None if real else digest[0],
         without_effect=result.without_effect,
-        impossible=result.impossible,
+        impossible=[*result.impossible, *_holes(result.broken_lines)],
+        failures=result.failures,
+        remarks=[*result.remarks, *_strangers(result.strangers)],
         lag_p99_ms=result.lag_p99_ms,
+        trip_lag_ms=result.trip_lag_ms,
         messages=result.messages,
     )
     write_summary(out, outcome)
-    return Run(outcome, milestones.events)
+    return Run(outcome, milestones.events, result.complaint)
+
+
+def _holes(broken_lines: int) -> list[str]:
+    return [f"{broken_lines} lines of the processes' traces are no events: the story has holes"] if broken_lines else []
+
+
+def _strangers(strangers: Mapping[str, int]) -> list[str]:
+    return [f"{count} connections of strangers to {broker} were refused" for broker, count in sorted(strangers.items())]
 
 
 class _Counter:

@@ -29,30 +29,42 @@ class Outcome:
     impossible: list[str] = field(default_factory=list)
     """What this world could not do."""
     failures: list[str] = field(default_factory=list)
-    """What went wrong in the world itself, such as a process that died unasked."""
+    """What broke the run off, such as a process that died unasked: it fails, whatever else it could not show."""
+    remarks: list[str] = field(default_factory=list)
+    """What is worth knowing and speaks neither for nor against."""
     lag_p99_ms: int | None = None
     """How late timers were, in simulated milliseconds; None where the world has no clock to lag behind."""
+    trip_lag_ms: int | None = None
+    """By how much messages took longer than their links, the median; None where none was timed."""
     messages: int = 0
 
     @property
     def reasons(self) -> list[tuple[str, str]]:
         """(verdict, why) for all that speaks against a pass."""
-        found = [(INVALID, f"fault {name} had no effect") for name in self.without_effect]
+        found = [(FAIL, what) for what in self.failures]
+        found += [(INVALID, f"fault {name} had no effect") for name in self.without_effect]
         found += [(INVALID, what) for what in self.impossible]
         found += [(INVALID, f"{j.name}: {j.seen}") for j in self.judgements if j.verdict == INVALID]
-        if self.lag_p99_ms is not None and self.lag_p99_ms > MOST_LAG_MS:
-            found.append(
-                (LAGGED, f"p99 lag {self.lag_p99_ms / 1000:.1f} simulated seconds, over {MOST_LAG_MS // 1000}")
-            )
+        found += [(LAGGED, what) for what in self._lags()]
         found += [(FAIL, f"{j.name}: {j.seen}") for j in self.judgements if j.verdict == FAIL]
-        found += [(FAIL, what) for what in self.failures]
-        if not self.account.balanced:
-            found += [(FAIL, reason) for reason in _imbalance(self.account)]
+        found += [(FAIL, reason) for reason in _imbalance(self.account, settled=not self.failures)]
         return found
+
+    def _lags(self) -> list[str]:
+        """In what the machine could not follow the run's clock."""
+        found = (("p99 lag of timers", self.lag_p99_ms), ("median lag of messages", self.trip_lag_ms))
+        limit_s = MOST_LAG_MS // 1000
+        return [
+            f"{what} {lag_ms / 1000:.1f} simulated seconds, over {limit_s}: take a smaller --timescale"
+            for what, lag_ms in found
+            if lag_ms is not None and lag_ms > MOST_LAG_MS
+        ]
 
     @property
     def verdict(self) -> str:
-        """PASS, or the worst that speaks against it: INVALID, then LAGGED, then FAIL."""
+        """PASS, or the worst that speaks against it: FAIL when it broke off, else INVALID, then LAGGED, then FAIL."""
+        if self.failures:
+            return FAIL
         verdicts = {verdict for verdict, _ in self.reasons}
         return next((verdict for verdict in (INVALID, LAGGED, FAIL) if verdict in verdicts), PASS)
 
@@ -73,13 +85,16 @@ class Outcome:
             "wall_s": round(self.wall_s, 3),
             "messages": self.messages,
             "lag_p99_ms": self.lag_p99_ms,
+            "trip_lag_ms": self.trip_lag_ms,
+            "remarks": self.remarks,
             "readings": self.account.as_json(),
             "expectations": [{"name": j.name, "verdict": j.verdict, "seen": j.seen} for j in self.judgements],
             "events_sha256": self.events_sha256,
         }
 
 
-def _imbalance(account: Account) -> list[str]:
+def _imbalance(account: Account, settled: bool) -> list[str]:
+    """`settled`: whether there was time for everybody to clear what is delivered."""
     texts = {
         "unaccounted": "nobody can say what became of",
         "phantom": "stored, never produced:",
@@ -89,6 +104,7 @@ def _imbalance(account: Account) -> list[str]:
     reasons = [
         f"{count} readings lie at {where} though they were delivered: not cleared in the settling time"
         for where, count in sorted(account.uncleared.items())
+        if settled
     ]
     for fate, text in texts.items():
         count = account.of(fate)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from typing import Any
 
 import httpx
 
 from clawsim.live.actions import FleetApi
 from clawsim.live.deploy import Deployment
+from clawsim.scenario.plan import FLEET
 from firmware.hosts.flash import read_flash
 from nanoclaw.host.outbox_store import read_outbox
 
@@ -32,6 +34,24 @@ async def delivered_rows(api: FleetApi) -> list[dict[str, Any]]:
         if not page["next_cursor"]:
             return rows
         cursor = f"&cursor={page['next_cursor']}"
+
+
+def stored_rows(deployment: Deployment) -> list[dict[str, Any]]:
+    """The identities of every stored reading in the database of a fleet manager that cannot be asked any more.
+
+    In the order of storage. Raises :class:`CollectError` when the database cannot be read; there may be none yet.
+    """
+    from fleet.host.server import DATABASE_FILE  # here, because it brings the whole server, which few runs need
+
+    file = deployment.data(FLEET) / DATABASE_FILE
+    if not file.exists():
+        return []
+    try:
+        with closing(sqlite3.connect(file)) as database:
+            found = database.execute("SELECT node, boot, seq FROM readings ORDER BY id").fetchall()
+    except sqlite3.Error as error:
+        raise CollectError(f"cannot read the database of the fleet manager: {error}") from None
+    return [{"node": node, "boot": boot, "seq": seq} for node, boot, seq in found]
 
 
 async def _page(api: FleetApi, cursor: str) -> dict[str, Any]:

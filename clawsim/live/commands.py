@@ -16,7 +16,7 @@ def hub_command(deployment: Deployment, broker: Broker) -> Command:
     credentials = str(deployment.hub_credentials())
     if broker == "mosquitto":
         directory = str(deployment.data(HUB))
-        return lambda trace: python_command("clawsim.live.mosquitto_hub", credentials, directory)
+        return lambda trace: python_command("clawsim.live.mosquitto_hub", credentials, directory, str(trace))
     arguments = ("hub", "--port", "0", "--credentials", credentials, "--sim-clock", "--trace")
     return lambda trace: python_command("fleet.cli", *arguments, str(trace))
 

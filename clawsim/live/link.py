@@ -28,16 +28,8 @@ class LinkCounters:
     """Handed to the far end, both directions."""
     held_bytes: int = 0
     """Kept back by cuts that are over, both directions; what a present cut keeps back, the proxy's `held()` adds."""
-    held_connections: int = 0
-    """Connections that a cut stalled or kept from being made."""
-    crossed_while_cut_bytes: int = 0
-    """Handed over although the link was cut; anything but 0 is a bug of the proxy."""
     delayed_bytes: int = 0
     """Delivered later than the link's own latency, because of a delay or a loss."""
-    retransmissions: int = 0
-    """How often a segment was drawn as lost."""
-    reset_connections: int = 0
-    """Connections that ended with a reset when a cut was cleared, because one end had gone in the meantime."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +97,6 @@ class Link:
     def passed(self, size_bytes: int) -> None:
         """Counts bytes that were handed to the far end."""
         self.counters.passed_bytes += size_bytes
-        if self.is_cut:
-            self.counters.crossed_while_cut_bytes += size_bytes
 
     def _repetitions_ms(self, size_bytes: int) -> int:
         lossy = [fault for fault in self._faults.values() if fault.rate and fault.rng]
@@ -115,9 +105,8 @@ class Link:
         rate = 1 - math.prod(1 - fault.rate for fault in lossy)
         segments = max(1, -(-size_bytes // SEGMENT_BYTES))
         rng = lossy[0].rng or random.Random(0)
-        lost = [self._losses(rate, rng) for _ in range(segments)]
-        self.counters.retransmissions += sum(lost)
-        return int(FIRST_RETRANSMISSION_MS * (2 ** max(lost) - 1))
+        most_lost = max(self._losses(rate, rng) for _ in range(segments))
+        return int(FIRST_RETRANSMISSION_MS * (2**most_lost - 1))
 
     @staticmethod
     def _losses(rate: float, rng: random.Random) -> int:

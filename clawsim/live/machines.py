@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from clawsim.live.collect import Identity, backlog, outbox
 from clawsim.live.pace import Standstill
-from clawsim.live.processes import Child, ProcessFailed
+from clawsim.live.processes import Child
 from clawsim.virtual.machines import Machine
 
 Command = Callable[[Path], list[str]]
@@ -120,7 +120,7 @@ class RealMachine(Machine):
             return
         self._standby = None
         if not child.is_running:
-            raise ProcessFailed(f"{self.id} ended while it stood by ({child.how_it_ended()}){child.log_tail()}")
+            raise child.failure("ended while it stood by")
         self.child = child
         child.give_clock(self.world.pace.clock.as_dict())
         self._on_started(child)

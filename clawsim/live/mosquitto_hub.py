@@ -8,21 +8,26 @@ from pathlib import Path
 
 from firmware.hosting.lifecycle import CannotRun, run_process, stop_on_signals, until
 from firmware.hosting.simclock import start_clock
-from fleet.host.hub_server import read_credentials
+from firmware.hosting.trace import open_trace
+from fleet.host.hub_server import HubVoice, read_credentials
 from fleet.host.local_hub import MAX_PAYLOAD_BYTES
 from fleet.hub import HubError, MosquittoBroker
 
+HUB = "hub"
 LOOK_EVERY_S = 0.5
 
 
-async def serve(credentials: Path, directory: Path) -> None:
+async def serve(credentials: Path, directory: Path, trace: Path) -> None:
     """Serves until a signal or the end of stdin; :class:`CannotRun` when Mosquitto cannot run, or ends by itself."""
     stop = stop_on_signals()
     access = read_credentials(credentials)
-    broker = MosquittoBroker(access=access, max_payload_bytes=MAX_PAYLOAD_BYTES, directory=directory)
+    voice = HubVoice()
+    broker = MosquittoBroker(
+        access=access, max_payload_bytes=MAX_PAYLOAD_BYTES, directory=directory, on_event=voice.say
+    )
     try:
         await broker.start()
-        await start_clock(True, {"mqtt_port": broker.port}, stop)
+        voice.begin(await start_clock(True, {"mqtt_port": broker.port}, stop), open_trace(trace, HUB))
         await until(stop, _ended(broker))
     except HubError as error:
         raise CannotRun(str(error)) from None
@@ -37,6 +42,6 @@ async def _ended(broker: MosquittoBroker) -> None:
 
 
 def main() -> None:
-    """`CREDENTIALS DIRECTORY`"""
-    credentials, directory = map(Path, sys.argv[1:3])
-    run_process(serve(credentials, directory))
+    """`CREDENTIALS DIRECTORY TRACE`"""
+    credentials, directory, trace = map(Path, sys.argv[1:4])
+    run_process(serve(credentials, directory, trace))

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from clawsim.live.collect import Identity
-from clawsim.live.pace import LAGGED_MS
 from clawsim.trace import TraceEvent
+from clawsim.verdict import MOST_LAG_MS
 
 Broker = Literal["embedded", "mosquitto"]
 
@@ -53,6 +53,15 @@ class LiveResult:
     end_us: int
     wall_s: float
     lag_p99_ms: int
+    """How late timers were."""
+    trip_lag_ms: int | None = None
+    """How late messages were (see :mod:`clawsim.live.trips`)."""
+    failures: list[str] = field(default_factory=list)
+    """What broke the run off."""
+    complaint: str = ""
+    """The same at more length, with the last words of the process that died."""
+    remarks: list[str] = field(default_factory=list)
+    """What is worth knowing about the evidence."""
     broken_lines: int = 0
     """Lines of traces that were no event."""
     strangers: dict[str, int] = field(default_factory=dict)
@@ -61,4 +70,4 @@ class LiveResult:
     @property
     def lagged(self) -> bool:
         """Whether the processes kept the clock too badly for the run to mean anything."""
-        return self.lag_p99_ms > LAGGED_MS
+        return max(self.lag_p99_ms, self.trip_lag_ms or 0) > MOST_LAG_MS

@@ -10,8 +10,6 @@ from dataclasses import dataclass, field
 from clawsim.trace import TraceEvent
 from firmware.hosting.clock import ScaledClock
 
-LAGGED_MS = 5_000
-"""Lag, in core time, from which on a run says nothing about its scenario any more."""
 REPORT_EVERY_US = 30_000_000
 """Hosts report the worst lag of their timers this often, in core time."""
 REPORT_REACH_US = 31_000_000

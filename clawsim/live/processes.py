@@ -37,6 +37,12 @@ T = TypeVar("T")
 class ProcessFailed(Exception):
     """A child could not start, or ended when nobody had asked it to; the message has the last lines of its log."""
 
+    def __init__(self, who: str, what: str, log_tail: str = "", reason: str = "") -> None:
+        super().__init__(f"{who} {what}{log_tail}")
+        self.who = who
+        self.what = what
+        self.reason = reason or what
+
 
 def python_command(module: str, *arguments: str) -> list[str]:
     """The command line of one of our own console commands, run by this interpreter: ``module`` is ``fleet.cli``."""
@@ -93,12 +99,12 @@ class Child:
         try:
             line = await asyncio.wait_for(self._stdout().readline(), timeout_s)
         except TimeoutError:
-            raise ProcessFailed(f"{self.name} is not ready after {timeout_s:g} s{self.log_tail()}") from None
+            raise ProcessFailed(self.name, f"is not ready after {timeout_s:g} s", self.log_tail()) from None
         except ValueError:
             line = b"(a line too long)"
         if not line:
             await self._process.wait()
-            raise ProcessFailed(f"{self.name} ended before it was ready ({self.how_it_ended()}){self.log_tail()}")
+            raise self.failure("ended before it was ready")
         self.ready = self._parse_ready(line)
         self._drain = asyncio.create_task(self._drain_stdout())
 
@@ -158,6 +164,11 @@ class Child:
             return "still running"
         return f"exit code {code}" if code >= 0 else f"killed by {signal.Signals(-code).name}"
 
+    def failure(self, what: str) -> ProcessFailed:
+        """``what`` happened to it, with the way in which it ended and its last words."""
+        ended = self.how_it_ended()
+        return ProcessFailed(self.name, f"{what} ({ended})", self.log_tail(), ended)
+
     def log_tail(self) -> str:
         """The last lines of its log, indented under a heading; empty when it wrote none."""
         with contextlib.suppress(OSError), self.log_path.open("rb") as log:
@@ -172,7 +183,7 @@ class Child:
             said = json.loads(line)
             if isinstance(said, dict) and said.get("ready") is True:
                 return said
-        raise ProcessFailed(f"{self.name} did not say that it is ready, but {line[:200]!r}{self.log_tail()}")
+        raise ProcessFailed(self.name, f"did not say that it is ready, but {line[:200]!r}", self.log_tail())
 
     def _state(self) -> str:
         with contextlib.suppress(psutil.NoSuchProcess):
@@ -181,7 +192,7 @@ class Child:
 
     def _stdout(self) -> asyncio.StreamReader:
         if self._process.stdout is None:
-            raise ProcessFailed(f"{self.name} has no stdout")
+            raise ProcessFailed(self.name, "has no stdout")
         return self._process.stdout
 
     async def _drain_stdout(self) -> None:
@@ -269,15 +280,13 @@ class Supervisor:
                     limit=MOST_READY_LINE_BYTES,
                 )
             except OSError as error:
-                raise ProcessFailed(f"{name} cannot start: {command[0]}: {error.strerror}") from None
+                raise ProcessFailed(name, f"cannot start: {command[0]}: {error.strerror}") from None
         return Child(name, process, log_path)
 
     async def _watch(self, child: Child) -> None:
         await child.wait()
         if not child.may_exit and self._crash is not None and not self._crash.done():
-            self._crash.set_result(
-                ProcessFailed(f"{child.name} ended unexpectedly ({child.how_it_ended()}){child.log_tail()}")
-            )
+            self._crash.set_result(child.failure("ended unexpectedly"))
 
     async def _reap(self) -> None:
         for child in self.children:

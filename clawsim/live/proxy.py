@@ -163,9 +163,7 @@ class _Connection:
             self.drop(reset=True)
 
     def _stall(self) -> None:
-        if not self._is_stalled:
-            self._is_stalled = True
-            self.link.counters.held_connections += 1
+        self._is_stalled = True
         self._up.flush()
         self._down.flush()
 
@@ -173,7 +171,6 @@ class _Connection:
         self._is_stalled = False
         self.link.counters.held_bytes += self.held_bytes
         if not self.client_is_open or not (self.is_pending or _is_open(self._up.sink)):
-            self.link.counters.reset_connections += 1
             self.drop(reset=True)
         elif self.is_pending:
             self.begin()
@@ -236,10 +233,6 @@ class FaultProxy:
             link.on_change(lambda: self._link_changed(client))
             self._links[client] = link
         return self._links[client]
-
-    def clients(self) -> set[str]:
-        """Everyone who may ever connect here."""
-        return set(self._addresses.values())
 
     def held(self, client: str) -> tuple[int, int]:
         """(bytes, connections) that a cut of this link keeps back at this moment."""

@@ -9,16 +9,19 @@ import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
+from typing import Any
 
 import httpx
 
-from clawsim.live.collect import delivered_rows
+from clawsim.live.collect import CollectError, delivered_rows, stored_rows
 from clawsim.live.deploy import Deployment
+from clawsim.live.disk import check_room
 from clawsim.live.machines import RealFleet, RealMachine
 from clawsim.live.options import LiveOptions, LiveResult
 from clawsim.live.pace import lag_p99_ms
-from clawsim.live.processes import Supervisor
+from clawsim.live.processes import ProcessFailed, Supervisor
 from clawsim.live.selection import everything
+from clawsim.live.trips import trip_lag_ms
 from clawsim.live.world import LiveWorld
 from clawsim.randomness import secret
 from clawsim.scenario.plan import FLEET, HUB, Plan
@@ -26,6 +29,7 @@ from clawsim.trace import EventLog, TraceEvent
 from firmware.hosting.clock import ScaledClock
 
 POLL_S = 0.05
+ROOM_EVERY_S = 1.0
 SETTLE_POLL_S = 0.25
 HEAD_START_S, HEAD_START_PER_GATEWAY_S = 0.7, 0.1
 """How long time stands still at 0 while cloud and gateways find each other: nodes start into a working fleet."""
@@ -36,11 +40,13 @@ class MissingProgram(Exception):
 
 
 async def run_live(plan: Plan, log: EventLog, options: LiveOptions) -> LiveResult:
-    """Runs ``plan`` with real processes; at its end ``log`` is given all events in the order of time.
+    """Runs ``plan`` with real processes; at its end, whatever ends it, ``log`` is given all events in order of time.
 
-    Raises :class:`~clawsim.live.processes.ProcessFailed` when a process cannot start or dies unasked,
-    :class:`~clawsim.live.deploy.DeployError` for a run directory that cannot be used, :class:`MissingProgram`, and
-    :class:`~clawsim.live.collect.CollectError`. However it ends, no process and no port is left.
+    A process that dies unasked breaks the run off in good order: that is a result, with `failures`. Raises
+    :class:`~clawsim.live.processes.ProcessFailed` when a process cannot start,
+    :class:`~clawsim.live.deploy.DeployError` for a run directory that cannot be used, :class:`MissingProgram`,
+    :class:`~clawsim.live.collect.CollectError`, and OSError for a disk that is full. However it ends, no process and no
+    port is left.
     """
     started_s = time.monotonic()
     real = everything(plan) if options.real is None else options.real
@@ -49,14 +55,15 @@ async def run_live(plan: Plan, log: EventLog, options: LiveOptions) -> LiveResul
     deployment = Deployment(plan, options.run_dir, _virtual_keys(plan, real))
     deployment.prepare()
     plan = replace(plan, fleet_id=deployment.fleet_id)
-    async with Supervisor(deployment.log_directory()) as supervisor:
-        world = LiveWorld(plan, options, real, deployment, supervisor)
-        try:
-            events = await supervisor.guard(_play(world))
-        finally:
-            await world.close()
-    for event in events:
-        log.emit(*event)
+    supervisor = Supervisor(deployment.log_directory())
+    world = LiveWorld(plan, options, real, deployment, supervisor)
+    try:
+        async with supervisor:
+            await _play(world, supervisor)
+    finally:
+        events = world.tail.merged()
+        for event in events:
+            log.emit(*event)
     return _result(world, events, time.monotonic() - started_s)
 
 
@@ -71,17 +78,36 @@ def _which(program: str) -> str | None:
     return shutil.which(program, path=os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin")))
 
 
-async def _play(world: LiveWorld) -> list[TraceEvent]:
-    await world.set_up()
-    async with _watched(world):
-        await _head_start(world)
-        world.begin()
-        await world.pacer.run(world.plan.duration_us)
-        world.finish()
-        await _settle(world)
-        world.pacer.close()
-        await _end(world)
-    return world.tail.merged()
+async def _play(world: LiveWorld, supervisor: Supervisor) -> None:
+    try:
+        await supervisor.guard(world.set_up())
+        async with _watched(world):
+            await supervisor.guard(_head_start(world))
+            await _tell(world, supervisor)
+            await _end(world, supervisor)
+    except ProcessFailed:
+        check_room(world.options.run_dir)  # then it is the disk that is to be named
+        raise
+    finally:
+        await world.close()
+
+
+async def _tell(world: LiveWorld, supervisor: Supervisor) -> None:
+    """The story to its end, or until a process dies that nobody has told to."""
+    try:
+        await supervisor.guard(_story(world))
+    except ProcessFailed as failure:
+        check_room(world.options.run_dir)
+        world.break_off(failure)
+    else:
+        world.end(int(world.env.now))
+
+
+async def _story(world: LiveWorld) -> None:
+    world.begin()
+    await world.pacer.run(world.plan.duration_us)
+    world.finish()
+    await _settle(world)
 
 
 @asynccontextmanager
@@ -98,10 +124,12 @@ async def _watched(world: LiveWorld) -> AsyncIterator[None]:
 async def _watch(world: LiveWorld) -> None:
     try:
         while True:
-            world.tail.poll()
-            await world.follow_bridges()
-            world.options.progress(max(0, world.pace.now_us()))
-            await asyncio.sleep(POLL_S)
+            for _ in range(int(ROOM_EVERY_S / POLL_S)):
+                world.tail.poll()
+                await world.follow_bridges()
+                world.options.progress(world.reached_us())
+                await asyncio.sleep(POLL_S)
+            check_room(world.options.run_dir)
     except Exception as error:
         world.pacer.fail(error)
 
@@ -166,20 +194,42 @@ async def _until_configured(world: LiveWorld, gateways: set[str]) -> None:
 
 
 async def _settle(world: LiveWorld) -> None:
+    """Until buffers are empty, and a moment longer: whoever emptied the last of them has yet to say so."""
     end_us = world.plan.duration_us + world.plan.settle_us
     step_us = int(SETTLE_POLL_S * 1e6 * world.options.timescale)
-    while world.env.now < end_us and not world.settled():
+    settled = False
+    while world.env.now < end_us and not settled:
+        settled = world.settled()
         await world.pacer.run(min(int(world.env.now) + step_us, end_us))
 
 
-async def _end(world: LiveWorld) -> None:
+async def _end(world: LiveWorld, supervisor: Supervisor) -> None:
     """Ends the tiers from below, so that what the API shows at the end is not overtaken by late arrivals."""
     await _end_all(world.nodes.values())
     await _end_all(world.gateways.values())
     if isinstance(world.fleet, RealFleet):
-        world.fleet.rows = await delivered_rows(world.api)
+        world.fleet.rows = await _stored(world, supervisor)
     await _end_all([world.fleet])
     await _end_all([world.hub])
+
+
+async def _stored(world: LiveWorld, supervisor: Supervisor) -> list[dict[str, Any]]:
+    """What the fleet manager stored, by its API; where the run has broken off and it is dead or mute, by its file."""
+    if not world.failures:
+        try:
+            return await supervisor.guard(delivered_rows(world.api))
+        except ProcessFailed as failure:
+            world.break_off(failure)
+    with suppress(CollectError):
+        if world.fleet.responsive:
+            return await delivered_rows(world.api)
+    await _end_all([world.fleet])
+    try:
+        world.remarks.append("the fleet manager could not be asked: what it stored is read from its database")
+        return stored_rows(world.deployment)
+    except CollectError as error:
+        world.failures.append(f"what the fleet manager stored is unknown: {error}")
+        return []
 
 
 async def _end_all(machines: Iterable[object]) -> None:
@@ -188,17 +238,22 @@ async def _end_all(machines: Iterable[object]) -> None:
 
 def _result(world: LiveWorld, events: list[TraceEvent], wall_s: float) -> LiveResult:
     standstills = [each for machine in world.real_machines() for each in machine.standstills]
+    late = world.tail.read_too_late()
     return LiveResult(
-        delivered=list(world.delivered()),
-        buffered=list(world.buffered()),
+        delivered=[identity for identity in world.delivered() if identity not in late],
+        buffered=[(identity, where) for identity, where in world.buffered() if identity not in late],
         rows=list(world.fleet.rows) if isinstance(world.fleet, RealFleet) else [],
         answers=world.operator.answers,
         without_effect=world.faults.without_effect,
         impossible=world.operator.impossible,
         messages=world.messages(),
-        end_us=int(world.env.now),
+        end_us=world.reached_us(),
         wall_s=wall_s,
         lag_p99_ms=lag_p99_ms(events, world.pace.reports_ms(), standstills),
+        trip_lag_ms=trip_lag_ms(world.plan, events),
+        failures=world.failures,
+        complaint=world.complaint,
+        remarks=world.remarks,
         broken_lines=world.tail.broken_lines,
         strangers={broker: proxy.strangers for broker, proxy in world.proxies.items() if proxy.strangers},
     )

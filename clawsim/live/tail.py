@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+from clawsim.live.collect import Identity
 from clawsim.trace import Fields, TraceEvent
 
 MOST_BYTES_A_READ = 1 << 20
@@ -19,6 +20,11 @@ MOST_LINE_BYTES = 1 << 20
 
 
 Sink = Callable[[TraceEvent], None]
+
+
+def _reading(event: TraceEvent) -> Identity:
+    fields = event.fields
+    return fields.get("node", event.who), fields["boot"], fields["seq"]
 
 
 class TraceReader:
@@ -78,6 +84,8 @@ class Tail:
     def __init__(self, sink: Sink) -> None:
         self.events: list[TraceEvent] = []
         self.counts: Counter[str] = Counter()
+        self.end_us: int | None = None
+        """When the story ended: what processes say later, while they are being stopped, is none of it."""
         self._sink = sink
         self._readers: dict[Path, TraceReader] = {}
 
@@ -94,7 +102,8 @@ class Tail:
         """An event of the world's own."""
         self.events.append(event)
         self.counts[event.kind] += 1
-        self._sink(event)
+        if self._in_time(event):
+            self._sink(event)
 
     def emit(self, t_us: int, kind: str, who: str, fields: Fields) -> None:
         """The same, as an `EventLog` takes it."""
@@ -105,12 +114,25 @@ class Tail:
         return self._take([event for reader in self._readers.values() for event in reader.read()])
 
     def merged(self) -> list[TraceEvent]:
-        """Every event of the run in the order of its time, once all processes have ended.
+        """Every event of the run up to its end in the order of its time, once all processes have ended.
 
-        Events of the same millisecond stay in the order of their own file; files are in the order of `add`.
+        Events of the same millisecond stay in the order of their own file; files are in the order of `add`. What is
+        lost after the end belongs to the ledger, whose other evidence is later still: it is told at the last instant.
         """
         self._take([event for reader in self._readers.values() for event in reader.finish()])
-        return sorted(self.events, key=lambda event: event.t_us)
+        late = self.read_too_late()
+        lost = [event for event in self.events if event.kind == "reading.lost" and not self._in_time(event)]
+        story = [event for event in self.events if self._in_time(event)]
+        story += [event._replace(t_us=self.end_us or 0) for event in lost if _reading(event) not in late]
+        return sorted(story, key=lambda event: event.t_us)
+
+    def read_too_late(self) -> set[Identity]:
+        """Readings of after the end, which no evidence is to count: a run that broke off did not stop the sampling."""
+        produced = (event for event in self.events if event.kind == "reading.produced")
+        return {_reading(event) for event in produced if not self._in_time(event)}
+
+    def _in_time(self, event: TraceEvent) -> bool:
+        return self.end_us is None or event.t_us <= self.end_us
 
     def _take(self, events: list[TraceEvent]) -> int:
         for event in events:

@@ -21,18 +21,18 @@ from clawsim.live.actions import FleetApi
 from clawsim.live.bridge import BridgedSession, BrokerBridge
 from clawsim.live.commands import fleet_command, gateway_command, hub_command, node_command
 from clawsim.live.deploy import LOOPBACK, Deployment
+from clawsim.live.faults import LiveFaultBoard
 from clawsim.live.links import ProxyLink
 from clawsim.live.machines import Command, RealFleet, RealGateway, RealMachine, RealNode
 from clawsim.live.operator import LiveOperator
 from clawsim.live.options import LiveOptions
 from clawsim.live.pace import Pace
 from clawsim.live.paced import Pacer
-from clawsim.live.processes import Child, Supervisor
+from clawsim.live.processes import Child, ProcessFailed, Supervisor
 from clawsim.live.proxy import FaultProxy
 from clawsim.live.tail import Tail
 from clawsim.randomness import stream
-from clawsim.scenario.plan import FLEET, HUB, FaultAction, Plan
-from clawsim.virtual.faults import FaultBoard
+from clawsim.scenario.plan import FLEET, HUB, Plan
 from clawsim.virtual.machines import MAX_NODE_BYTES
 from clawsim.virtual.session import Session
 from clawsim.virtual.world import VirtualWorld, receiver
@@ -49,7 +49,7 @@ LEAST_LATENCY_S = 0.001
 class LiveWorld(VirtualWorld):
     """One run of ``plan``, whose fleet id is the deployment's. ``real`` are the ids of what is real.
 
-    Made inside a running event loop and a :class:`Supervisor`; :mod:`clawsim.live.run` takes it from start to end.
+    Made inside a running event loop; :mod:`clawsim.live.run` takes it from start to end.
     """
 
     hub: Any
@@ -75,6 +75,9 @@ class LiveWorld(VirtualWorld):
         self.faults = LiveFaultBoard(self)
         self.operator = LiveOperator(self)
         self.bridges: list[BrokerBridge] = []
+        self.failures: list[str] = []
+        self.complaint = ""
+        self.remarks: list[str] = []
         _log_to_stderr()
 
     # --- making it real ---------------------------------------------------------------------------------------------
@@ -234,6 +237,23 @@ class LiveWorld(VirtualWorld):
         self.faults.schedule()
         self.operator.schedule()
 
+    def break_off(self, failure: ProcessFailed) -> None:
+        """A process has died that nobody had told to: the story ends here, and with it the run fails."""
+        self.end(max(int(self.env.now), self.pace.now_us()))
+        self.tail.emit(self.reached_us(), "process.died", failure.who, {"reason": failure.reason})
+        self.failures.append(f"{failure.who} {failure.what}: the run was broken off")
+        self.complaint = str(failure)
+
+    def end(self, at_us: int) -> None:
+        """The story is over, if it was not before: what its processes say later is no part of it."""
+        self.pacer.close()
+        if self.tail.end_us is None:
+            self.tail.end_us = at_us
+
+    def reached_us(self) -> int:
+        """How far the story has come, in microseconds: nowhere while processes start."""
+        return int(self.env.now) if self.tail.end_us is None else self.tail.end_us
+
     async def close(self) -> None:
         """Lets go of everything that is not a process."""
         for task in list(self._tasks):
@@ -264,19 +284,3 @@ def _log_to_stderr() -> None:
 
 def _point(proxy: FaultProxy) -> Callable[[Child], None]:
     return lambda child: proxy.point_at(LOOPBACK, int(child.ready["mqtt_port"]))
-
-
-class LiveFaultBoard(FaultBoard):
-    """The faults of the virtual world, where a loss of power also silences real links."""
-
-    def apply(self, fault: FaultAction) -> None:
-        """Do to the world what the fault says; the links first, so that no connection is seen to close."""
-        if fault.kind == "power" and fault.entity is not None:
-            self._world.silence(fault.entity, True)
-        super().apply(fault)
-
-    def undo(self, fault: FaultAction) -> None:
-        """Put it right; a real machine is heard again as soon as its new process runs."""
-        super().undo(fault)
-        if fault.kind == "power" and fault.entity not in self._world.real:
-            self._world.silence(fault.entity, False)

@@ -49,7 +49,7 @@ async def serve_hub(settings: HubSettings) -> None:
     """Serves until a signal or, under a simulator's clock, the end of stdin. Raises SettingsError, CannotRun."""
     stop = stop_on_signals()
     access, tls = settings.rights()
-    voice = _Voice()
+    voice = HubVoice()
     broker = EmbeddedBroker(
         host=settings.host,
         port=settings.port,
@@ -122,7 +122,7 @@ def _password(path: Path, place: str, secret: Any) -> bytes:
     return secret.encode()
 
 
-class _Voice:
+class HubVoice:
     """Says what the broker did: in the log and, of refused messages, in the trace, at most so many."""
 
     MOST_TRACED = 10_000

@@ -5,7 +5,7 @@ devices are random, so few iterations do; 101 is Mosquitto's own default.
 
 One right cannot be said in Mosquitto's files: "publish to every topic of a level but these", since its `deny` forbids
 reading as well. There a node may publish to its own `cmd` and `received`, which reach only itself and the gateway, and
-the gateway knows them for none of its own.
+the gateway knows them for none of its own; `fleet.hub.mosquitto_log` tells of them.
 
 Where the certificate authority alone decides who is in, Mosquitto takes the certificate's common name for the user, and
 the rights of all gateways are one pattern with that name in it: a new gateway needs no new file. The pattern holds for
@@ -51,11 +51,13 @@ def write_mosquitto_files(
     max_clients: int = 2000,
     extra_passwords: Mapping[str, bytes] | None = None,
     tls: TlsFiles | None = None,
+    log_packets: bool = False,
 ) -> MosquittoFiles:
     """Write the files into `directory`, readable by this user alone; existing ones are replaced at once.
 
-    `extra_passwords` are users without any right. With `tls`, copies of those files are the hub's; `access` is then a
-    CertificateAccess. Raises HubError for a password or a path that Mosquitto cannot take.
+    `extra_passwords` are users without any right; `log_packets` has each packet logged. With `tls`, copies of those
+    files are the hub's; `access` is then a CertificateAccess. Raises HubError for a password or a path that Mosquitto
+    cannot take.
     """
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     copies = TlsFiles(directory / "ca.crt", directory / "hub.pem", directory / "crl.pem")
@@ -73,7 +75,7 @@ def write_mosquitto_files(
         settings |= _tls_settings(copies)
     else:
         raise HubError("Mosquitto takes names from certificates or from a table of passwords, not both")
-    _write_secret(files.config, _config_text({**settings, "acl_file": files.rights}))
+    _write_secret(files.config, _config_text({**settings, "acl_file": files.rights}, log_packets))
     return files
 
 
@@ -154,9 +156,9 @@ def _settings(host: str, port: int, max_payload_bytes: int, max_clients: int) ->
     }
 
 
-def _config_text(settings: Settings) -> str:
+def _config_text(settings: Settings, log_packets: bool) -> str:
     lines = [f"{name} {value}" for name, value in settings.items()]
-    lines += [f"log_type {kind}" for kind in ("error", "warning", "notice")]
+    lines += [f"log_type {kind}" for kind in ("error", "warning", "notice", *(["debug"] if log_packets else []))]
     return "\n".join(lines) + "\n"
 
 

@@ -7,6 +7,7 @@ import secrets
 import shutil
 import signal
 import ssl
+from collections import Counter
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -17,6 +18,8 @@ from fleet.hub.access import StaticAccess
 from fleet.hub.embedded import listen_on
 from fleet.hub.errors import HubError
 from fleet.hub.mosquitto import MosquittoFiles, write_mosquitto_credentials, write_mosquitto_files
+from fleet.hub.mosquitto_log import MosquittoLog
+from fleet.hub.rejections import EventSink, Rejections
 from fleet.hub.tls import TlsFiles
 
 _SEARCH = ("/usr/local/sbin", "/usr/sbin", "/opt/mosquitto/sbin")  # Debian keeps daemons off a user's PATH
@@ -34,6 +37,9 @@ _ACCEPTED = b"\x20\x02\x00\x00"  # CONNACK, return code 0
 class MosquittoBroker:
     """Mosquitto with the rights of `access`, its files in `directory`, its log appended to `log_file`.
 
+    `on_event(kind, fields)` is told of `message.rejected`, as by the embedded broker; then Mosquitto writes a line for
+    each packet, which costs it speed, and stands still while nobody reads them. Without it nothing is told.
+
     It dies with the thread that started it, whatever happens to this process.
     """
 
@@ -48,6 +54,7 @@ class MosquittoBroker:
         log_file: Path | None = None,
         max_clients: int = 2000,
         tls: TlsFiles | None = None,
+        on_event: EventSink | None = None,
     ) -> None:
         self.host = host
         self.port = port
@@ -60,6 +67,14 @@ class MosquittoBroker:
         self._tls = tls
         self._files: MosquittoFiles | None = None
         self._process: asyncio.subprocess.Process | None = None
+        self._tells = on_event is not None
+        self._rejections = Rejections(on_event)
+        self._reader: asyncio.Task[None] | None = None
+
+    @property
+    def rejected(self) -> Counter[str]:
+        """How often each reason made it drop a message; nothing where nobody wants to be told."""
+        return self._rejections.counts.copy()
 
     @property
     def running(self) -> bool:
@@ -98,6 +113,8 @@ class MosquittoBroker:
         except TimeoutError:
             process.kill()
             await process.wait()
+        if self._reader is not None:
+            await self._reader
 
     async def reload(self) -> None:
         """Put changed passwords into force. Those whose password went are disconnected, nobody else is.
@@ -133,18 +150,9 @@ class MosquittoBroker:
             max_clients=self._max_clients,
             extra_passwords={_PROBE: probe.encode()},
             tls=self._tls,
+            log_packets=self._tells,
         )
-        descriptor = os.open(self.log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        try:
-            self._process = await asyncio.create_subprocess_exec(
-                *command,
-                str(self._files.config),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=descriptor,
-                stderr=descriptor,
-            )
-        finally:
-            os.close(descriptor)
+        self._process = await self._spawn([*command, str(self._files.config)])
         ready = False
         try:
             ready = await self._answers(self._process, probe)
@@ -152,6 +160,33 @@ class MosquittoBroker:
             if not ready:
                 await self.stop()
         return ready
+
+    async def _spawn(self, command: list[str]) -> asyncio.subprocess.Process:
+        log = os.open(self.log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *command,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log,
+                stderr=asyncio.subprocess.PIPE if self._tells else log,
+            )
+        finally:
+            os.close(log)
+        if process.stderr is not None:
+            self._reader = asyncio.create_task(self._read_log(process.stderr))
+        return process
+
+    async def _read_log(self, lines: asyncio.StreamReader) -> None:
+        """Until Mosquitto ends. A log that cannot be written costs lines, never the service."""
+        with self.log_file.open("ab", buffering=0) as file:
+
+            def keep(line: bytes) -> None:
+                with contextlib.suppress(OSError):
+                    file.write(line)
+
+            log = MosquittoLog(self._access, self._rejections, keep)
+            async for line in lines:
+                log.feed(line)
 
     async def _answers(self, process: asyncio.subprocess.Process, probe: str) -> bool:
         """Whether it comes to accept the probe's password, or shows the hub's certificate: that it is ours and up."""

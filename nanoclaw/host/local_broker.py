@@ -38,6 +38,7 @@ class LocalBroker:
                 access=access,
                 max_payload_bytes=MAX_NODE_MESSAGE_BYTES,
                 directory=self._files,
+                on_event=self._event,
             )
         else:
             self._broker = EmbeddedBroker(
@@ -69,7 +70,7 @@ class LocalBroker:
         shutil.rmtree(self._files, ignore_errors=True)
 
     def report_to(self, on_event: EventSink) -> None:
-        """Tell `on_event` what the embedded broker sees: clients that come, go or are refused, messages it rejects."""
+        """Tell `on_event` of messages that the broker rejects and, of the embedded one, clients that come and go."""
         self._on_event = on_event
 
     async def set_passwords(self, passwords: Mapping[str, bytes]) -> None:
@@ -91,8 +92,11 @@ class LocalBroker:
             raise CannotRun(f"the local broker: {error}") from None
 
     def _event(self, kind: str, fields: Mapping[str, Any]) -> None:
-        if self._on_event is not None:
-            self._on_event(kind, fields)
+        if self._on_event is None:
+            return
+        if kind == "message.rejected":  # in the words of the core's own rejections
+            fields = {"topic": fields.get("topic"), "reason": fields.get("reason"), "from": fields.get("identity")}
+        self._on_event(kind, fields)
 
 
 def _remove_leftovers(own: Path) -> None:

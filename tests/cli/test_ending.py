@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import re
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
 from tests.cli.command import (
+    CLAWSIM,
     EXPECT_ALL,
     TINY,
     Running,
@@ -96,6 +99,27 @@ def live(tmp_path: Path) -> Iterator[Running]:
         yield run
 
 
+@pytest.fixture
+def kept(tmp_path: Path) -> Iterator[Running]:
+    """The same, with results in `out`."""
+    file = scenario(tmp_path, TINY.replace("5 min", "15 min") + EXPECT_ALL)
+    out = tmp_path / "out"
+    with running(tmp_path, "run", file, "--world", "live", "--out", out, "--junit", out / "junit.xml") as run:
+        yield run
+
+
+def _has_stored(run: Running, out: Path) -> set[int]:
+    """Waits until the fleet manager has stored a reading, and gives the ports of all."""
+    trace = out / "run" / "trace" / "fleet.1.jsonl"
+    until(lambda: run.ended() or (trace.exists() and "reading.stored" in trace.read_text()), "a reading is stored")
+    assert not run.ended(), run.end()
+    return run.ports()
+
+
+def _events(out: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (out / "events.jsonl").read_text().splitlines()]
+
+
 def _under_way(run: Running) -> set[int]:
     """Waits until every tier runs and gives the ports of all."""
     for tier in ("fleet.cli import main; main() hub", "main() serve", "nanoclaw.cli", "firmware.cli"):
@@ -114,6 +138,21 @@ def test_a_live_run_that_is_interrupted_leaves_nothing(live: Running, number: si
     assert (code, said, complained) == (130, "", "interrupted: nothing was left running\n")
     _assert_nothing_left(live, ports)
     assert list(live.temporary.iterdir()) == []
+
+
+@pytest.mark.live
+def test_a_live_run_that_is_interrupted_leaves_the_events_of_so_far_and_no_summary(
+    kept: Running, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    _has_stored(kept, out)
+    kept.send(signal.SIGINT)
+    code, said, complained = kept.end()
+    assert (code, said, complained) == (130, "", "interrupted: nothing was left running\n")
+    kinds = [event["kind"] for event in _events(out)]
+    assert {"fleet.started", "node.started", "reading.produced", "reading.stored"} <= set(kinds)
+    assert "process.died" not in kinds
+    assert not (out / "summary.json").exists() and not (out / "junit.xml").exists()
 
 
 @pytest.mark.live
@@ -154,19 +193,67 @@ def test_a_live_run_that_is_killed_takes_its_processes_with_it(live: Running) ->
     ("command_line", "name"),
     [("main() hub", "hub"), ("main() serve", "fleet"), ("nanoclaw.cli", "gateway-01"), ("firmware.cli", r"sensor-0\d")],
 )
-def test_a_process_that_somebody_else_kills_ends_the_run_with_its_name(
-    live: Running, command_line: str, name: str
+def test_a_process_that_somebody_else_kills_ends_the_run_with_its_name_and_all_the_evidence(
+    kept: Running, tmp_path: Path, command_line: str, name: str
 ) -> None:
-    ports = _under_way(live)
-    child = live.child(command_line)
+    out = tmp_path / "out"
+    ports = _has_stored(kept, out)
+    child = kept.child(command_line)
     assert child is not None
+    child.kill()
+    code, said, complained = kept.end()
+    assert code == 1
+    assert re.match(rf"{name} ended unexpectedly \(killed by SIGKILL\)", complained), complained
+    assert "Traceback" not in said + complained
+    assert re.search(rf"{name} died: killed by SIGKILL", said) and re.search(r"FAIL +tiny, live world", said), said
+    _assert_nothing_left(kept, ports)
+    assert list(kept.temporary.iterdir()) == []
+
+    summary, events = json.loads((out / "summary.json").read_text()), _events(out)
+    assert summary["verdict"] == "FAIL"
+    assert re.fullmatch(rf"{name} ended unexpectedly .*: the run was broken off", summary["reasons"][0])
+    assert [event["reason"] for event in events if event["kind"] == "process.died"] == ["killed by SIGKILL"]
+    assert max(event["t_us"] for event in events) <= summary["simulated_s"] * 1e6
+    readings = summary["readings"]
+    assert (readings["unaccounted"], readings["phantom"], readings["lost"]) == (0, 0, {})
+    assert readings["delivered"] + sum(readings["buffered"].values()) == readings["produced"] > 0
+    assert readings["delivered"] >= len([event for event in events if event["kind"] == "reading.stored"]) > 0
+    assert "the run was broken off" in (out / "junit.xml").read_text()
+
+
+@pytest.mark.live
+def test_a_process_that_is_killed_before_the_story_has_begun_is_named_and_nothing_is_left(live: Running) -> None:
+    child = until(lambda: live.child("main() serve"), "the fleet manager loads its libraries")
     child.kill()
     code, said, complained = live.end()
     assert (code, said) == (1, "")
-    assert re.match(rf"{name} ended (unexpectedly|before it was ready) \(killed by SIGKILL\)", complained), complained
-    assert "Traceback" not in complained
-    _assert_nothing_left(live, ports)
+    assert re.match(r"fleet ended (unexpectedly|before it was ready) \(killed by SIGKILL\)", complained), complained
+    _assert_nothing_left(live, set())
     assert list(live.temporary.iterdir()) == []
+
+
+@pytest.mark.live
+def test_a_live_run_whose_disk_is_full_names_the_disk_and_is_exit_code_3(tmp_path: Path) -> None:
+    mount = tmp_path / "small"
+    mount.mkdir()
+    _needs_a_mount(mount)
+    file = scenario(tmp_path, TINY.replace("5 min", "15 min"))
+    fill = "while [ ! -s $0/run/trace/fleet.1.jsonl ]; do sleep 0.1; done; head -c 64M /dev/zero > $0/filler"
+    command = f"mount -t tmpfs -o size=8M none {mount}; (sh -c '{fill}' {mount}/out 2>/dev/null) & exec {CLAWSIM}"
+    arguments = f"run {file} --world live --out {mount}/out"
+    done = subprocess.run([*MOUNTING, f"{command} {arguments}"], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (3, ""), done.stderr
+    assert re.fullmatch(rf"{mount}/out/\S+: No space left on device\n", done.stderr), done.stderr
+
+
+MOUNTING = ("unshare", "--user", "--map-root-user", "--mount", "--", "sh", "-c")
+
+
+def _needs_a_mount(place: Path) -> None:
+    """A disk of a known size is a file system of the test's own, which not every machine lets it have."""
+    tried = subprocess.run([*MOUNTING, f"mount -t tmpfs -o size=1M none {place}"], capture_output=True)
+    if tried.returncode:
+        pytest.skip("this machine lets nobody mount a small file system")
 
 
 @pytest.mark.live

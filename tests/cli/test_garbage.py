@@ -64,7 +64,14 @@ class Attacked:
         return Counter(e["topic"] for e in self.events if e["kind"] == "message.rejected" and e["who"] == by)
 
 
-@pytest.fixture(scope="module", params=["virtual", pytest.param("live", marks=pytest.mark.live)])
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param((), id="virtual"),
+        pytest.param(("--world", "live"), marks=pytest.mark.live, id="live"),
+        pytest.param(("--world", "live", "--broker", "mosquitto"), marks=pytest.mark.live, id="live-mosquitto"),
+    ],
+)
 def attacked(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Attacked:
     place = tmp_path_factory.mktemp("attacked")
     entries = [
@@ -72,7 +79,7 @@ def attacked(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
         for number, each in enumerate((*NONSENSE, *TOO_BIG, *FORBIDDEN))
     ]
     file = scenario(place, TINY + "timeline:\n" + "".join(entries) + EXPECT_ALL)
-    done = clawsim("run", file, "--world", request.param, "--out", place / "out", "--json")
+    done = clawsim("run", file, *request.param, "--out", place / "out", "--json")
     events = [json.loads(line) for line in (place / "out" / "events.jsonl").read_text().splitlines()]
     return Attacked(done.returncode, done.stderr, json.loads(done.stdout), events)
 

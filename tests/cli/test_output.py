@@ -15,8 +15,8 @@ from clawsim.junit import LEDGER, VALIDITY
 from tests.cli.command import CLAWSIM, EXPECT_ALL, SCENARIOS, TINY, assert_refused, clawsim, clawsim_here, scenario
 
 SUMMARY = {
-    "scenario", "world", "seed", "verdict", "reasons", "simulated_s", "wall_s", "messages", "lag_p99_ms", "readings",
-    "expectations", "events_sha256",
+    "scenario", "world", "seed", "verdict", "reasons", "simulated_s", "wall_s", "messages", "lag_p99_ms", "trip_lag_ms",
+    "remarks", "readings", "expectations", "events_sha256",
 }  # fmt: skip
 READINGS = {
     "produced", "delivered", "duplicated", "redelivered", "conflict", "unaccounted", "phantom", "lost", "buffered",

@@ -55,17 +55,17 @@ async def test_a_delay_shows_the_bytes_that_it_made_late() -> None:
 
 
 async def test_the_loss_of_a_fault_ends_and_that_of_the_profile_stays() -> None:
-    async with linked(base_loss=0.2) as (link, streams, proxy):
+    async with linked(base_loss=0.2) as (link, streams, _):
         link.loss = max(link.loss, 0.6)
         assert link.loss == 0.6
         for _ in range(10):
             await round_trip(streams, b"spoilt")
-        repeated = proxy.link("sensor-01").counters.retransmissions
-        assert repeated > 0 and link.disturbed > 0
+        late = link.disturbed
+        assert late > 0
         link.loss = link.base_loss
         for _ in range(50):
             await round_trip(streams, b"x")
-        assert repeated < proxy.link("sensor-01").counters.retransmissions < repeated + 100
+        assert late < link.disturbed < late + 100  # of 50 bytes each way
 
 
 async def test_a_silent_end_and_a_cut_are_two_reasons() -> None:

@@ -41,7 +41,7 @@ async def test_a_cut_link_passes_nothing_while_others_go_on() -> None:
         await others_pass(proxy)
         assert bytes(broker.heard).startswith(b"before") and b"void" not in broker.heard
         assert proxy.held("sensor-01") == (len(b"into the void") + len(b"and back"), 1)
-        assert (link.counters.passed_bytes, link.counters.crossed_while_cut_bytes) == (passed, 0)
+        assert link.counters.passed_bytes == passed
 
 
 async def test_a_stalled_connection_resumes_where_it_stopped() -> None:
@@ -52,10 +52,11 @@ async def test_a_stalled_connection_resumes_where_it_stopped() -> None:
         link.cut()
         writer.write(b"during")
         await others_pass(proxy)
+        assert proxy.held("sensor-01") == (6, 1)
         link.clear()
         writer.write(b" after")
         assert await asyncio.wait_for(reader.readexactly(12), 5) == b"during after"
-        assert (link.counters.held_bytes, link.counters.held_connections) == (6, 1)
+        assert link.counters.held_bytes == 6
         assert proxy.held("sensor-01") == (0, 0)
 
 
@@ -74,7 +75,6 @@ async def test_a_client_that_gave_up_during_the_cut_is_reset_at_the_broker_only_
         link.clear()
         assert await asyncio.wait_for(broker.ended.get(), 5) == "reset"
         assert b"farewell" not in broker.heard
-        assert link.counters.reset_connections == 1
 
 
 async def test_a_broker_that_hung_up_during_the_cut_is_learned_of_by_a_reset_afterwards() -> None:
@@ -117,7 +117,6 @@ async def test_attempts_given_up_during_the_cut_never_reach_the_broker() -> None
         link.clear()
         await others_pass(proxy)
         assert b"anyone?" not in broker.heard
-        assert link.counters.held_connections == 3 * MOST_CONNECTIONS
         assert link.counters.held_bytes == 3 * MOST_CONNECTIONS * len(b"anyone?")
 
 
@@ -219,8 +218,8 @@ async def test_loss_shows_as_lateness_in_order_and_repeats_with_its_seed() -> No
             proxy.link("sensor-01").loss(0.5, random.Random(7))
             for i in range(20):
                 assert await round_trip(streams, b"%02d" % i) == b"%02d" % i
-            seen.append(proxy.link("sensor-01").counters.retransmissions)
-    assert seen[0] == seen[1] > 5
+            seen.append(proxy.link("sensor-01").counters.delayed_bytes)
+    assert seen[0] == seen[1] > 5 * len(b"00")
 
 
 def test_a_retransmission_waits_twice_as_long_as_the_one_before() -> None:

@@ -35,7 +35,9 @@ def everything_is_delivered(played: Played) -> None:
     assert account.balanced and account.delivered == account.produced > 0, account
     assert not played.result.buffered
     assert not played.result.broken_lines and not played.result.strangers
-    assert not played.result.lagged, played.result.lag_p99_ms
+    assert not played.result.lagged, (played.result.lag_p99_ms, played.result.trip_lag_ms)
+    assert not played.result.failures and not played.result.remarks
+    assert max(event.t_us for event in played.events) <= played.result.end_us
 
 
 def the_outage_is_rehearsed(played: Played) -> None:
@@ -172,15 +174,32 @@ async def test_a_run_leaves_no_process_and_no_port(tmp_path: Path) -> None:
     assert all(nobody_listens(port) for port in seen)
 
 
-async def test_a_process_that_someone_else_kills_ends_the_run_with_its_name(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("command_line", "who", "remarks"),
+    [
+        ("nanoclaw.cli", "gateway-01", []),
+        ("main() serve", "fleet", ["the fleet manager could not be asked: what it stored is read from its database"]),
+    ],
+)
+async def test_a_process_that_someone_else_kills_ends_the_run_with_its_name_and_every_reading_accounted_for(
+    tmp_path: Path, command_line: str, who: str, remarks: list[str]
+) -> None:
     def murder(t_us: int) -> None:
         for child in children_of(os.getpid()):
-            if t_us > 20 * S and "nanoclaw.cli" in " ".join(child.cmdline()):
+            if t_us > 130 * S and command_line in " ".join(child.cmdline()):
                 child.kill()
 
-    with pytest.raises(ProcessFailed, match=r"gateway-01 ended unexpectedly \(killed by SIGKILL\)"):
-        await play(story(), tmp_path, progress=murder)
+    played = await play(story(), tmp_path, progress=murder)
     assert not children_of(os.getpid())
+    assert played.result.failures == [f"{who} ended unexpectedly (killed by SIGKILL): the run was broken off"]
+    assert played.result.complaint.startswith(f"{who} ended unexpectedly (killed by SIGKILL)")
+    assert played.result.remarks == remarks
+    died = played.of("process.died")
+    assert [(event.who, event.fields["reason"]) for event in died] == [(who, "killed by SIGKILL")]
+    account = played.account
+    assert died[0].t_us == played.result.end_us and account.produced > 0
+    assert account.delivered > 0 and not (account.unaccounted or account.phantom or account.duplicated), account
+    assert account.delivered + account.buffered.total() == account.produced
 
 
 RUN = textwrap.dedent(

@@ -58,3 +58,36 @@ def test_garbage_between_events_is_counted_and_skipped(tmp_path: Path) -> None:
     tail.poll()
     assert [event.kind for event in seen] == ["a2"]
     assert tail.broken_lines == len(garbage)
+
+
+def test_what_processes_say_after_the_end_is_neither_told_nor_part_of_the_story(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(line(4, "a1", "a") + line(5, "a2", "a"))
+    tail, seen = tail_of(path)
+    tail.end_us = 5000
+    with path.open("a") as file:
+        file.write(line(6, "node.down", "a", node="sensor-01"))
+    assert tail.poll() == 3
+    assert [event.kind for event in seen] == [event.kind for event in tail.merged()] == ["a1", "a2"]
+
+
+def test_an_event_that_was_heard_before_anybody_knew_of_the_end_is_no_part_of_the_story_either(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(line(4, "a1", "a") + line(7, "a2", "a"))
+    tail, _ = tail_of(path)
+    tail.poll()
+    tail.end_us = 5000
+    assert [event.kind for event in tail.merged()] == ["a1"]
+
+
+def test_of_what_happens_after_the_end_the_ledger_hears_what_its_later_evidence_needs(tmp_path: Path) -> None:
+    """The loss of a reading of the run is told at the last instant, a reading of after the run is named as such."""
+    path = tmp_path / "a.jsonl"
+    produced = [line(t, "reading.produced", "sensor-01", boot=1, seq=t) for t in (4, 6)]
+    lost = [line(7, "reading.lost", "gateway-01", node="sensor-01", boot=1, seq=t, cause="full") for t in (4, 6)]
+    path.write_text("".join([*produced, *lost]))
+    tail, _ = tail_of(path)
+    tail.end_us = 5000
+    told = [(event.t_us, event.kind, event.fields["seq"]) for event in tail.merged()]
+    assert told == [(4000, "reading.produced", 4), (5000, "reading.lost", 4)]
+    assert tail.read_too_late() == {("sensor-01", 1, 6)}

@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.planted.catalogue import BUGS, Bug, plant
+from tests.planted.live import LIVE_BUGS, LiveBug, run_disturbed
 from tests.virtual.scenes import run
 
 
@@ -22,19 +23,30 @@ def caught(bug: Bug) -> tuple[str, str]:
     return fitting[0], outcome.verdict
 
 
+def caught_live(bug: LiveBug) -> tuple[str, str]:
+    """The same in the live world, for a bug in the world itself."""
+    outcome = run_disturbed(bug.world)
+    if run_disturbed().verdict != "PASS":
+        return "the run fails without the bug too", "NOT CAUGHT"
+    if outcome.verdict != "INVALID" or ("INVALID", bug.caught_by) not in outcome.reasons:
+        return "; ".join(why for _, why in outcome.reasons) or "nothing", "NOT CAUGHT"
+    return bug.caught_by, outcome.verdict
+
+
 def main() -> int:
     """0 when every bug was caught by its own check, 1 otherwise."""
     table = Table(title="Planted bugs: each by itself, and what caught it", title_justify="left")
     for heading in ("bug", "caught by", "verdict"):
         table.add_column(heading, no_wrap=heading == "verdict")
     missed = 0
-    for bug in BUGS:
-        why, verdict = caught(bug)
+    found = [(bug.name, *caught(bug)) for bug in BUGS]
+    found += [(f"{bug.name} (live)", *caught_live(bug)) for bug in LIVE_BUGS]
+    for name, why, verdict in found:
         missed += verdict == "NOT CAUGHT"
-        table.add_row(bug.name, why, f"[red]{verdict}[/]" if verdict == "NOT CAUGHT" else f"[green]{verdict}[/]")
+        table.add_row(name, why, f"[red]{verdict}[/]" if verdict == "NOT CAUGHT" else f"[green]{verdict}[/]")
     console = Console()
     console.print(table)
-    console.print(f"{len(BUGS) - missed} of {len(BUGS)} caught; each scenario passes without its bug.")
+    console.print(f"{len(found) - missed} of {len(found)} caught; each scenario passes without its bug.")
     return 1 if missed else 0
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from tests.planted.catalogue import BUGS, Bug, plant, quiet
 from tests.planted.cores import AsksTheWorldForChance, with_
+from tests.planted.live import LIVE_BUGS, LiveBug, run_disturbed
 from tests.virtual.scenes import run
 
 
@@ -27,3 +28,17 @@ def test_a_core_that_draws_its_own_randomness_is_caught_by_comparing_two_runs() 
     planted = with_(node=AsksTheWorldForChance)
     assert run(quiet(), planted).outcome.events_sha256 != run(quiet(), planted).outcome.events_sha256
     assert run(quiet()).outcome.events_sha256 == run(quiet()).outcome.events_sha256
+
+
+@pytest.mark.live
+@pytest.mark.parametrize("bug", LIVE_BUGS, ids=lambda bug: bug.name)
+def test_a_fault_that_real_processes_do_not_feel_makes_the_run_invalid(bug: LiveBug) -> None:
+    outcome = run_disturbed(bug.world)
+    assert ("INVALID", bug.caught_by) in outcome.reasons
+    assert (outcome.verdict, outcome.exit_code) == ("INVALID", 4)
+
+
+@pytest.mark.live
+def test_the_same_live_run_without_it_passes() -> None:
+    outcome = run_disturbed()
+    assert outcome.verdict == "PASS", outcome.reasons
