@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from fleet.wire import snapshot, uplink
+from fleet.wire.rule import BASE, capable, check_rule
 from fleet.wire.uplink import Message
 
 if TYPE_CHECKING:
@@ -25,12 +26,12 @@ class Configuration:
         if len(set(names)) != len(names):
             raise ValueError("two rules have one name")
         for rule in rules:
-            snapshot.check_rule(rule)
+            check_rule(rule)
         if list(core.alerts.rules.values()) == rules:
             return
         gone = [name for name in core.alerts.rules if name not in names]
-        ended = core.alerts.set_rules(rules, core.utc_ms(now_ms))
-        writes: list[Any] = [("delete", "rules", name) for name in gone]
+        ended, writes = core.alerts.set_rules(rules, now_ms)
+        writes += [("delete", "rules", name) for name in gone]
         writes += [("upsert", "alerts", row) for row in ended]
         for row in ended:
             core.event("alert.cleared", {"id": row["id"], "node": row["node"], "rule": row["rule"], "by": "cloud"})
@@ -48,12 +49,13 @@ class Configuration:
                 self.push(gateway)
 
     def push(self, gateway: str) -> None:
-        """Send the gateway its whole configuration: the rules, and its site's nodes with their keys."""
+        """Send the gateway its whole configuration: the rules that it can evaluate, its site's nodes and their keys."""
         core = self._core
         doc = core.registry.gateways[gateway]["doc"]
         keys = core.registry.keys_of_site(doc["site"])
         nonce = self._rng.getrandbits(8 * snapshot.NONCE_BYTES).to_bytes(snapshot.NONCE_BYTES, "big")
-        rules = list(core.alerts.rules.values())
+        able = frozenset(doc.get("capabilities", BASE))
+        rules = [rule for rule in core.alerts.rules.values() if capable(rule, able)]
         found = snapshot.build(self.version, rules, keys, gateway, bytes.fromhex(doc["key"]), nonce)
         core.send(gateway, "config", uplink.encode(found))
 
