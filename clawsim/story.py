@@ -137,7 +137,8 @@ def _subject(event: TraceEvent) -> str:
 
 
 def _fill(template: str, event: TraceEvent) -> str:
-    return template.format_map(_Blank({"who": event.who, **event.fields}))
+    where = {"node": event.fields["scope"]} if "scope" in event.fields else {}  # an alert about no single node
+    return template.format_map(_Blank({"who": event.who, **where, **event.fields}))
 
 
 def _in_number(text: str, subjects: int) -> str:
