@@ -22,6 +22,8 @@ TIMELINE_S = 1.0
 """The timeline's own instants come from the file; a live run reaches them by its pacer."""
 PROMPT_S = 5.0
 """Code, a link and a scheduler: a live run whose timers are later than this is LAGGED anyway (`clawsim.live.pace`)."""
+TOLD_S = PROMPT_S + 5.0
+"""People are told: a notice waits 5 s for others of its kind (`FleetConfig.notify_quiet_ms`)."""
 START_S = 30.0
 """A process loads its libraries, at timescale 30, for up to a second of the wall clock."""
 LOOK_S = 30.0 + PROMPT_S
@@ -92,7 +94,7 @@ TIMINGS: dict[str, Timing] = {
     ),
     "command.expired": Timing(PROMPT_S, ("command.queued",), ("action", "target")),
     "notification.sent": Timing(
-        PROMPT_S,
+        TOLD_S,
         ("gateway.down", "gateway.up", "gateway.catching-up", "node.down", "node.up", *_RULED),
         ("subject", "node"),
     ),

@@ -63,7 +63,8 @@ def template(event: TraceEvent) -> str | None:
 
 def filled(words: str, event: TraceEvent) -> str:
     """`words` with what `event` says; the number is left open."""
-    return words.format_map(_Blank({"who": event.who, **event.fields}))
+    where = {"node": event.fields["scope"]} if "scope" in event.fields else {}  # an alert about no single node
+    return words.format_map(_Blank({"who": event.who, **where, **event.fields}))
 
 
 def in_number(text: str, subjects: int) -> str:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from clawsim.live import toml
-from clawsim.scenario.plan import FLEET, GatewayPlan, NodePlan, Plan, RulePlan
+from clawsim.scenario.plan import FLEET, GatewayPlan, NodePlan, Plan
 from firmware.wire.auth import KEY_BYTES, mqtt_password
 
 LOOPBACK = "127.0.0.1"
@@ -220,25 +220,13 @@ class Deployment:
                 for each in self.plan.gateways
             ],
             "nodes": [self._inventory_node(node) for node in self.plan.nodes],
-            "rules": [rule_record(rule) for rule in self.plan.rules],
+            "rules": [rule.record() for rule in self.plan.rules],
         }
 
     def _inventory_node(self, node: NodePlan) -> dict[str, Any]:
-        where = {"site": node.site, "gateway": node.gateway}
+        where: dict[str, Any] = {"site": node.site, "gateway": node.gateway}
+        where |= {"groups": list(node.groups)} if node.groups else {}
         return {"id": node.id, "type": node.type, **where, "key": self.keys[node.id].hex()}
-
-
-def rule_record(rule: RulePlan) -> dict[str, Any]:
-    """A rule as the fleet manager takes it."""
-    return {
-        "name": rule.name,
-        "when": rule.when,
-        "clear": rule.clear,
-        "action": rule.action,
-        "severity": rule.severity,
-        "when_text": rule.when_text,
-        "clear_text": rule.clear_text,
-    }
 
 
 def write_private(path: Path, text: str) -> None:

@@ -13,7 +13,8 @@ from clawsim.scenario.overrides import apply
 from clawsim.scenario.plan import Plan
 from clawsim.scenario.resolve_expect import resolve_expectations
 from clawsim.scenario.resolve_fleet import resolve_fleet, resolve_links
-from clawsim.scenario.resolve_story import refuse_overlaps, resolve_rules, resolve_timeline
+from clawsim.scenario.resolve_rules import resolve_rules
+from clawsim.scenario.resolve_story import refuse_overlaps, resolve_timeline
 from clawsim.scenario.source import YamlMap, read_file
 from clawsim.scenario.validate import validate
 from firmware.hal.recording import parse_time

@@ -113,6 +113,7 @@ class NodeGroup(Strict):
     sensors: list[Sensor] = Field(min_length=1, max_length=MAX_SENSORS)
     backlog: int = Field(default=1000, ge=1, le=1_000_000, description="Readings kept until acknowledged")
     power_on: Duration = Field(default=0, description="When the nodes get power")
+    groups: list[Id] = Field(default_factory=list, max_length=20, description="What rules call group: ID")
     stagger: Duration = Field(default=0, description="Nodes power on spread over this time, each at its own instant")
 
 
@@ -136,12 +137,27 @@ class Link(Strict):
     loss: Share | None = Field(default=None, description="Share of messages that never arrive")
 
 
+class RuleCommand(Strict):
+    action: Literal["alert", "restart", "config", "identify"]
+    params: dict[str, Any] = Field(default_factory=dict)
+    targets: list[str] = Field(default_factory=list, max_length=100, description="Default: the node of the episode")
+
+
 class Rule(Strict):
     name: Id
-    when: str = Field(description="For example: temp > 30")
+    when: str = Field(
+        description="temp > 30; rate(temp, 10 min) > 2; absent(temp, 15 min); and, or, not; any(site: barn, x > 30), "
+        "all, count(group: pumps, …) > 3, avg(fleet, temp) > 25; at its end: for 5 min"
+    )
     clear: str | None = Field(default=None, description="Ends the episode, for example: temp < 29")
-    action: Literal["alert", "notify", "none"] = "alert"
+    for_: Duration | None = Field(default=None, alias="for", description="How long `when` has to hold without a break")
+    action: Literal["alert", "notify", "command", "both", "none"] = "alert"
+    command: RuleCommand | None = Field(default=None, description="What actions command and both send")
     severity: Literal["info", "warning", "critical"] = "warning"
+    message: str | None = Field(default=None, description='What people read: "{node}: {metric} is {value}"')
+    cooldown: Duration | None = Field(
+        default=None, description="After an episode that people heard of, others wait so long until they are told"
+    )
 
 
 class Timed(Strict):

@@ -86,6 +86,7 @@ class NodePlan:
     sensors: tuple[SensorPlan, ...]
     backlog_readings: int
     power_on_us: int
+    groups: tuple[str, ...] = ()
 
 
 _Entity = TypeVar("_Entity", GatewayPlan, NodePlan)
@@ -98,10 +99,20 @@ class RulePlan:
     name: str
     when: Json
     clear: Json | None
-    action: Literal["alert", "notify", "none"]
+    action: Literal["alert", "notify", "command", "both", "none"]
     severity: str
     when_text: str
     clear_text: str | None
+    message: str | None = None
+    cooldown_ms: int | None = None
+    command: Json | None = None
+
+    def record(self) -> dict[str, Any]:
+        """The rule as the fleet manager takes it."""
+        found: dict[str, Any] = {"name": self.name, "when": dict(self.when), "clear": self.clear and dict(self.clear)}
+        found |= {"action": self.action, "severity": self.severity}
+        more = {"message": self.message, "cooldown_ms": self.cooldown_ms, "command": self.command}
+        return found | {name: value for name, value in more.items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True)

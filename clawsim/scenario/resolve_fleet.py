@@ -108,5 +108,6 @@ def _node(
         link=group.link,
         sensors=tuple(for_node(sensor, node_id, context) for sensor in sensors),
         backlog_readings=group.backlog,
+        groups=tuple(group.groups),
         power_on_us=group.power_on + late_ms * 1000,
     )

@@ -1,4 +1,4 @@
-"""Rules and the timeline: expressions parsed, targets found, payloads made."""
+"""The timeline: targets found, payloads made."""
 
 from __future__ import annotations
 
@@ -7,52 +7,13 @@ import json
 from clawsim.scenario.base import Strict
 from clawsim.scenario.context import Context
 from clawsim.scenario.errors import did_you_mean
-from clawsim.scenario.metrics import WELL_KNOWN
-from clawsim.scenario.models import CallEntry, FaultEntry, InjectEntry, Payload, Rule, Scenario
-from clawsim.scenario.plan import HUB, Action, CallAction, FaultAction, InjectAction, Json, RulePlan
+from clawsim.scenario.models import CallEntry, FaultEntry, InjectEntry, Payload, Scenario
+from clawsim.scenario.plan import HUB, Action, CallAction, FaultAction, InjectAction
 from clawsim.scenario.source import plain
 from clawsim.scenario.targets import TargetError, entity_of, links_of
-from fleet.wire.expression import ExpressionError, meets_both, parse
 
 LINK_FAULTS = ("cut", "delay", "loss")
 MAX_PAYLOAD_BYTES = 2**20
-
-
-def resolve_rules(scenario: Scenario, context: Context) -> list[RulePlan]:
-    """The rules with their conditions parsed."""
-    plans: dict[str, RulePlan] = {}
-    for rule in scenario.rules:
-        if rule.name in plans:
-            context.complain(rule.mark("name"), f"duplicate rule '{rule.name}'")
-        when = _condition(rule, "when", rule.when, context)
-        clear = None if rule.clear is None else _condition(rule, "clear", rule.clear, context)
-        if when and clear and clear["metric"] != when["metric"]:
-            context.complain(rule.mark("clear"), f"clear: must be about the same metric as `when`: {when['metric']}")
-        elif when and clear and (both := meets_both(when, clear)) is not None:
-            problem = f"clear: overlaps `when`: {both} would raise and clear at once, again and again"
-            context.complain(rule.mark("clear"), problem)
-        plans[rule.name] = RulePlan(rule.name, when, clear, rule.action, rule.severity, rule.when, rule.clear)
-    return list(plans.values())
-
-
-def _condition(rule: Rule, key: str, text: str, context: Context) -> Json:
-    try:
-        tree = parse(text)
-    except ExpressionError as error:
-        context.complain(rule.mark(key), f"{key}: {error.message} (column {error.column} of '{text}')")
-        return {}
-    metric, metrics = str(tree["metric"]), context.names.metrics
-    if not metrics and context.problems:
-        return tree  # the sensors are missing or wrong, and that is said
-    if metric not in metrics:
-        context.complain(rule.mark(key), f"{key}: no sensor measures '{metric}'{did_you_mean(metric, sorted(metrics))}")
-    elif metric in WELL_KNOWN and not _comparable(WELL_KNOWN[metric].kind, tree["value"]):
-        context.complain(rule.mark(key), f"{key}: {metric} is a {WELL_KNOWN[metric].kind}, {tree['value']!r} is not")
-    return tree
-
-
-def _comparable(kind: str, value: object) -> bool:
-    return {"bool": bool, "text": str}.get(kind) is type(value) or (kind == "number" and type(value) in (int, float))
 
 
 def resolve_timeline(scenario: Scenario, context: Context) -> list[Action]:

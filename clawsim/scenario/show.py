@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import cast
 
 from rich.console import Console, RenderableType
 from rich.table import Table
@@ -21,12 +22,15 @@ from clawsim.scenario.plan import (
     FaultAction,
     NodePlan,
     Plan,
+    RulePlan,
     SensorPlan,
 )
 from clawsim.scenario.recordings import replayed
 from clawsim.scenario.reference import speaker
 from clawsim.scenario.units import clock, spoken
 from clawsim.scenario.vocabulary import KINDS
+from fleet.wire.condition import Condition
+from fleet.wire.expression import write
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,11 +128,16 @@ def _power_on(nodes: Sequence[NodePlan]) -> str:
     return f", on at {clock(first_us)}" if first_us == last_us else f", on from {clock(first_us)} to {clock(last_us)}"
 
 
+def _begins(rule: RulePlan) -> str:
+    """With what the rule's own `for` adds to the text of `when`."""
+    return write(cast(Condition, dict(rule.when))) if "for_ms" in rule.when else rule.when_text
+
+
 def _rules(plan: Plan) -> Table:
     table = _table("rule", "begins", "ends", "action")
     for rule in plan.rules:
         ends = rule.clear_text or f"not {rule.when_text}"
-        table.add_row(rule.name, rule.when_text, ends, f"{rule.action}, {rule.severity}")
+        table.add_row(rule.name, _begins(rule), ends, f"{rule.action}, {rule.severity}")
     return table
 
 

@@ -65,6 +65,7 @@ _GATEWAYS = (
     EventKind("batch.sent", "a gateway sent a batch", GATEWAY, ("batch", "readings", "bytes", "late")),
     EventKind("batch.acknowledged", "the cloud has a batch on disk", GATEWAY, ("batch", "readings")),
 )
+_TOLD = ("id", "subject", "node", "count", "nodes")  # of one message about several: their count, and who they are
 _FLEET = (
     EventKind("fleet.started", "the fleet manager began to run", FLEET, ("gateways", "nodes")),
     EventKind("hub.started", "the Event Hub began to run", HUB),
@@ -72,10 +73,12 @@ _FLEET = (
         "alert.raised",
         "a rule's condition became true: an episode begins",
         ANY,
-        ("id", "node", "rule", "value", "by"),
+        ("id", "node", "rule", "value", "by", "silenced", "scope"),
         "node",
     ),
-    EventKind("alert.cleared", "an episode ended", ANY, ("id", "node", "rule", "value", "by"), "node"),
+    EventKind(
+        "alert.cleared", "an episode ended", ANY, ("id", "node", "rule", "value", "by", "silenced", "scope"), "node"
+    ),
     EventKind("command.queued", "a command was accepted", ANY, ("id", "action", "target", "by"), "target"),
     EventKind("command.sent", "a command left for its target", ANY, ("id", "action", "target"), "target"),
     EventKind(
@@ -94,8 +97,8 @@ _FLEET = (
     ),
     EventKind("command.executed", "a node carries out a command", NODE, ("id", "action")),
     EventKind("command.expired", "a command's time ran out unanswered", ANY, ("id", "action", "target"), "target"),
-    EventKind("notification.sent", "people were told", FLEET, ("id", "subject", "node"), "node"),
-    EventKind("notification.failed", "people could not be told", FLEET, ("id", "subject", "node"), "node"),
+    EventKind("notification.sent", "people were told", FLEET, _TOLD, "node"),
+    EventKind("notification.failed", "people could not be told", FLEET, _TOLD, "node"),
     EventKind("certificate.expiring", "a certificate runs out soon, or has run out", FLEET, ("name", "days")),
     EventKind("config.applied", "a gateway has a configuration on disk", GATEWAY, ("version", "hash")),
 )

@@ -92,12 +92,20 @@ class FleetDatabase:
             {"node": node, "boot": boot, "ranges": [list(r) for r in _ranges(rows)]}
             for (node, boot), rows in self.readings.items()
         ]
+        restored["latest"] = [row._asdict() for row in self._latest().values()]
         return restored
 
     def as_writes(self) -> list[Any]:
         """All of it as the writes of one transaction, to copy it elsewhere."""
         upserts = [("upsert", table, row) for table, rows in self.tables.items() for row in rows.values()]
         return [*upserts, ("readings", list(self.rows()))]
+    def _latest(self) -> dict[tuple[str, str], ReadingRow]:
+        latest: dict[tuple[str, str], ReadingRow] = {}
+        for row in self.rows():
+            known = latest.get((row.node, row.metric))
+            if row.time_quality == "exact" and (known is None or known.utc_ms < row.utc_ms):
+                latest[row.node, row.metric] = row
+        return latest
 
     def identities(self) -> Iterator[Identity]:
         """The identity of every stored reading, as often as it is stored."""

@@ -5,6 +5,8 @@ A condition is `{"metric": "temp", "op": ">", "value": 30}`. A rule is
 (without `clear` it ends when `when` no longer holds), which is hysteresis.
 """
 
+# What this evaluator can do, as a gateway announces it; `fleet.wire.condition.needs` says what a condition asks for.
+CAPABILITIES = ("compare",)
 OPERATORS = (">", ">=", "<", "<=", "==", "!=")
 
 

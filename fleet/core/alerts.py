@@ -1,63 +1,102 @@
 """Rules over readings in time order, and the episodes that they raise and clear.
 
-Whatever a batch changes here is undone if its transaction fails, so that the batch can come again as if for the first
-time.
+A rule that only compares is evaluated here as gateways evaluate it; `fleet.core.watch` has the others. Whatever a
+transaction changes here is undone if it fails, so that a batch can come again as if for the first time.
 """
 
-from collections.abc import Iterable
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from firmware.wire.rules import Episodes
+from fleet.core.conditions import Key, Sample
+from fleet.core.conditions import in_scope as is_in_scope
 from fleet.core.rows import ReadingRow
-from fleet.core.transaction import Undo
+from fleet.core.transaction import Transaction, Undo
+from fleet.core.watch import NO_NODE, Change, Watch, row_id
+from fleet.wire.condition import is_per_node
 from fleet.wire.uplink import Message
+
+if TYPE_CHECKING:
+    from fleet.core.manager import FleetCore
 
 
 class Alerts:
     """Episodes by id, open and recently closed."""
 
-    def __init__(self, late_ms: int, most: int, restored: Iterable[Message]) -> None:
-        self._late_ms = late_ms
-        self._most = most
+    def __init__(self, core: "FleetCore", restored: dict[str, list[Message]]) -> None:
+        """`restored`: rows of `alerts` and `pending`, and `latest`: of each metric of each node the latest reading."""
+        self._core = core
+        self._late_ms, self._most = core.config.late_ms, core.config.kept_commands
         self._episodes = Episodes()
-        self._evaluated: dict[tuple[str, str], int] = {}
-        self.rows: dict[str, Message] = {row["id"]: dict(row) for row in restored}
-        self.latest: dict[tuple[str, str], ReadingRow] = {}
+        self._watch = Watch(self._in_scope, core.config.for_lag_ms, self.knows)
+        self._pending = restored.get("pending", [])
+        self._evaluated: dict[Key, int] = {}
+        self.rules: dict[str, Message] = {}
+        """The rules in force, by name."""
+        self.rows: dict[str, Message] = {row["id"]: dict(row) for row in restored.get("alerts", [])}
+        self.latest: dict[Key, ReadingRow] = {}
+        for found in restored.get("latest", []):
+            row = ReadingRow(**found)
+            self.latest[row.node, row.metric] = row
+            self._evaluated[row.node, row.metric] = min(row.utc_ms, row.stored_utc_ms)
+
+    def set_rules(self, rules: list[Message], now_ms: int) -> tuple[list[Message], list[Any]]:
+        """Evaluate these rules from now on; the alert rows that end because of it, and what else is to be written."""
+        core = self._core
+        self.rules = {rule["name"]: rule for rule in rules}
+        ended = self._end_orphans(core.utc_ms(now_ms))
+        self._episodes.set_rules([rule for rule in rules if is_plain(rule)])
+        stale = self._watch.set_rules(rule for rule in rules if not is_plain(rule))
+        self._episodes.open.clear()
+        self._watch.open.clear()
         for row in self.rows.values():
             if row["state"] == "raised":
-                self._episodes.open[row["rule"], row["node"]] = row["id"]
+                self._open_of(row["rule"])[row["rule"], row["node"] or NO_NODE] = row["id"]
+        if core.knows_utc:
+            self._learn(now_ms)
+        return ended, [("delete", "pending", row_id(subject)) for subject in stale]
 
-    @property
-    def rules(self) -> dict[str, Message]:
-        """The rules in force, by name."""
-        return self._episodes.rules
+    def learn_utc(self, now_ms: int) -> None:
+        """The first that is known of UTC: what was restored has a place in core time now."""
+        self._watch.utc_offset_ms = self._core.utc_ms(now_ms) - now_ms
+        self._watch.restore(self._pending)
+        self._learn(now_ms)
 
-    def set_rules(self, rules: list[Message], utc_ms: int) -> list[Message]:
-        """Evaluate these rules from now on; the alert rows that end because their rule is gone."""
-        self._episodes.set_rules(rules)
-        ended = []
-        for row in list(self.rows.values()):
-            if row["state"] == "raised" and row["rule"] not in self._episodes.rules:
-                row = row | {"state": "cleared", "cleared_utc_ms": utc_ms}
-                row["doc"] = row["doc"] | {"cleared_value": None, "cleared_by": "rule removed"}
-                self.rows[row["id"]] = row
-                ended.append(row)
-        return ended
-
-    def on_reading(self, row: ReadingRow, utc_ms: int, undo: list[Undo]) -> list[Message]:
+    def on_reading(self, row: ReadingRow, now_ms: int, tx: Transaction) -> list[Message]:
         """The alert rows that a new reading changes; late ones, and those overtaken by a later one, change nothing."""
         key = (row.node, row.metric)
+        utc_ms = row.stored_utc_ms
         if utc_ms - row.utc_ms > self._late_ms or row.utc_ms < self._evaluated.get(key, 0):
             return []
         before = (self._evaluated.get(key), self.latest.get(key))
         self._evaluated[key] = min(row.utc_ms, utc_ms)  # a stamp from the future must not silence the present
         self.latest[key] = row
         changes = self._episodes.evaluate(row.node, row.metric, row.value, row.boot, row.seq)
-        undo.append(partial(self._restore, key, before))
-        if not changes:
+        tx.undo.append(partial(self._restore, key, before))
+        if not changes and row.metric not in self._watch.metrics:
             return []
-        return [self._change(rule, episode, raised, row, undo) for rule, episode, raised in changes]
+        found = [self._plain(rule, episode, raised, row, tx.undo) for rule, episode, raised in changes]
+        if row.metric in self._watch.metrics:
+            at_ms = now_ms - max(0, utc_ms - row.utc_ms)
+            sample = Sample(at_ms, row.value, row.boot, row.seq)
+            found += [self._watched(change, tx.undo) for change in self._watch.on_sample(key, sample, now_ms, tx)]
+        return found
+
+    @property
+    def due_ms(self) -> int | None:
+        """When time alone may change something; not while a commit may yet be undone."""
+        return None if self._core.ingest.committing else self._watch.wakes.due_ms
+
+    def on_timer(self, now_ms: int) -> None:
+        """What begins or ends by time alone, as one transaction."""
+        core, due_ms = self._core, self.due_ms
+        if due_ms is None or now_ms < due_ms:
+            return
+        tx = Transaction()
+        for change in self._watch.on_timer(now_ms, tx):
+            core.alarms.on_change(tx, self._watched(change, tx.undo), now_ms)
+        if tx.writes:
+            core.ingest.commit_alone(tx)
 
     def knows(self, episode: object) -> bool:
         """Whether there is an alert of that id."""
@@ -71,15 +110,16 @@ class Alerts:
             return None
         utc_ms = message.get("reading_utc_ms") or message.get("utc_ms")
         row = known or _new_row(episode, node, rule, utc_ms, message.get("value"), "gateway", self.rules.get(rule))
-        opened = self._episodes.open.get((rule, node))
-        undo.append(lambda: _put_back(self._episodes.open, (rule, node), opened))
+        table = self._open_of(rule)
+        opened = table.get((rule, node))
+        undo.append(lambda: _put_back(table, (rule, node), opened))
         undo.append(lambda: _put_back(self.rows, episode, known))
         self._skip_to(node, rule, message.get("reading_utc_ms"), undo)
         if raised:
-            self._episodes.open[rule, node] = episode
+            table[rule, node] = episode
         else:
-            if self._episodes.open.get((rule, node)) == episode:
-                del self._episodes.open[rule, node]
+            if table.get((rule, node)) == episode:
+                del table[rule, node]
             row = row | {"state": "cleared", "cleared_utc_ms": utc_ms}
         self._keep(row)
         return row
@@ -87,26 +127,68 @@ class Alerts:
     def _skip_to(self, node: str, rule: str, utc_ms: int | None, undo: list[Undo]) -> None:
         """Readings of before the decision, which are still on their way, say nothing about its episode."""
         definition = self.rules.get(rule)
-        if definition is None or utc_ms is None:
+        if definition is None or utc_ms is None or not is_plain(definition):
             return
         key = (node, definition["when"]["metric"])
         before = self._evaluated.get(key)
         self._evaluated[key] = max(utc_ms, before or 0)
         undo.append(lambda: _put_back(self._evaluated, key, before))
 
-    def _change(self, rule: Message, episode: str, raised: bool, reading: ReadingRow, undo: list[Undo]) -> Message:
+    def _plain(self, rule: Message, episode: str, raised: bool, row: ReadingRow, undo: list[Undo]) -> Message:
+        return self._change(Change(rule, episode, raised, row.node, row.value, 0), row.utc_ms, undo)
+
+    def _watched(self, change: Change, undo: list[Undo]) -> Message:
+        return self._change(change, change.at_ms + self._watch.utc_offset_ms, undo)
+
+    def _change(self, change: Change, utc_ms: int, undo: list[Undo]) -> Message:
+        """The row of an episode that begins or ends."""
+        rule, episode, raised, node, value, _ = change
         old = self.rows.get(episode)
-        key = (rule["name"], reading.node)
+        key = (rule["name"], node)
+        opened = _new_row(episode, node or None, rule["name"], utc_ms if raised else None, value, "cloud", rule)
         if raised:
-            row = _new_row(episode, reading.node, rule["name"], reading.utc_ms, reading.value, "cloud", rule)
+            row = opened
             undo.append(lambda: self._unraise(key, episode))
         else:
-            blank = _new_row(episode, reading.node, rule["name"], None, None, "cloud", rule)
-            row = (old or blank) | {"state": "cleared", "cleared_utc_ms": reading.utc_ms}
-            row["doc"] = row["doc"] | {"cleared_value": reading.value}
+            row = (old or opened) | {"state": "cleared", "cleared_utc_ms": utc_ms}
+            row["doc"] = row["doc"] | {"cleared_value": value}
             undo.append(lambda: self._unclear(key, episode, old))
         self._keep(row)
         return row
+
+    def _open_of(self, rule: str) -> dict[tuple[str, str], str]:
+        """The open episodes of the evaluator that has the rule."""
+        definition = self.rules.get(rule)
+        return self._episodes.open if definition is None or is_plain(definition) else self._watch.open
+
+    def _end_orphans(self, utc_ms: int) -> list[Message]:
+        ended = []
+        for row in list(self.rows.values()):
+            if row["state"] == "raised" and not self._has_rule(row):
+                row = row | {"state": "cleared", "cleared_utc_ms": utc_ms}
+                row["doc"] = row["doc"] | {"cleared_value": None, "cleared_by": "rule removed"}
+                self.rows[row["id"]] = row
+                ended.append(row)
+        return ended
+
+    def _has_rule(self, row: Message) -> bool:
+        """Whether there is a rule that can end the episode: one of its name, about a node if it is about one."""
+        rule = self.rules.get(row["rule"])
+        return rule is not None and is_per_node(rule["when"]) == (row["node"] is not None)
+
+    def _learn(self, now_ms: int) -> None:
+        """Tell the watch what is known; what is too old to raise an alert counts only as when it was last heard."""
+        samples = []
+        offset_ms = self._core.utc_ms(now_ms) - now_ms
+        for key, row in self.latest.items():
+            at_ms = min(row.utc_ms, row.stored_utc_ms) - offset_ms
+            value = row.value if now_ms - at_ms <= self._late_ms else None
+            samples.append((key, Sample(at_ms, value, row.boot, row.seq)))
+        self._watch.learn(samples, now_ms)
+
+    def _in_scope(self, scope: str, node: str) -> bool:
+        row = self._core.registry.nodes.get(node)
+        return row is not None and is_in_scope(scope, row["doc"].get("site"), row["doc"].get("groups"), node)
 
     def _keep(self, row: Message) -> None:
         self.rows[row["id"]] = row
@@ -115,18 +197,24 @@ class Alerts:
             if closed is not None:
                 del self.rows[closed]
 
-    def _restore(self, key: tuple[str, str], before: tuple[int | None, ReadingRow | None]) -> None:
+    def _restore(self, key: Key, before: tuple[int | None, ReadingRow | None]) -> None:
         _put_back(self._evaluated, key, before[0])
         _put_back(self.latest, key, before[1])
 
-    def _unraise(self, key: tuple[str, str], episode: str) -> None:
-        self._episodes.open.pop(key, None)
+    def _unraise(self, key: Key, episode: str) -> None:
+        self._open_of(key[0]).pop(key, None)
         self.rows.pop(episode, None)
 
-    def _unclear(self, key: tuple[str, str], episode: str, old: Message | None) -> None:
-        self._episodes.open[key] = episode
+    def _unclear(self, key: Key, episode: str, old: Message | None) -> None:
+        self._open_of(key[0])[key] = episode
         if old is not None:
             self.rows[episode] = old
+
+
+def is_plain(rule: Message) -> bool:
+    """Whether the rule only compares a metric, which needs no memory but whether its episode is open."""
+    clear = rule.get("clear")
+    return "metric" in rule["when"] and (not clear or "metric" in clear)
 
 
 def _put_back(table: dict[Any, Any], key: object, value: object) -> None:
@@ -137,7 +225,7 @@ def _put_back(table: dict[Any, Any], key: object, value: object) -> None:
 
 
 def _new_row(
-    episode: str, node: str, rule: str, utc_ms: Any, value: Any, by: str, definition: Message | None
+    episode: str, node: str | None, rule: str, utc_ms: Any, value: Any, by: str, definition: Message | None
 ) -> Message:
     severity = (definition or {}).get("severity", "warning")
     return {

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from fleet.core.transaction import Transaction
 from fleet.wire import snapshot, uplink
+from fleet.wire.rule import BASE, capable, check_rule
 from fleet.wire.uplink import Message
 
 if TYPE_CHECKING:
@@ -29,14 +30,16 @@ class Configuration:
         if len(set(names)) != len(names):
             raise ValueError("two rules have one name")
         for rule in rules:
-            snapshot.check_rule(rule)
+            check_rule(rule)
         if list(core.alerts.rules.values()) == rules:
             return
         gone = [name for name in core.alerts.rules if name not in names]
         self._gone.update(gone)
         tx = Transaction()
         tx.writes += [("delete", "rules", name) for name in gone]
-        for row in core.alerts.set_rules(rules, core.utc_ms(now_ms)):
+        ended, writes = core.alerts.set_rules(rules, now_ms)
+        tx.writes += writes
+        for row in ended:
             tx.upsert("alerts", row)
             fields = {"id": row["id"], "node": row["node"], "rule": row["rule"], "by": "cloud"}
             tx.after.append(partial(_say_cleared, core, fields))
@@ -74,7 +77,7 @@ class Configuration:
                 self.push(gateway)
 
     def push(self, gateway: str) -> None:
-        """Send the gateway its whole configuration: the rules, and its site's nodes with their keys.
+        """Send the gateway its whole configuration: the rules that it can evaluate, its site's nodes and their keys.
 
         Not while the latest change is on its way to the database: it is sent when that is done.
         """
@@ -84,7 +87,8 @@ class Configuration:
         doc = core.registry.gateways[gateway]["doc"]
         keys = core.registry.keys_of_site(doc["site"])
         nonce = self._rng.getrandbits(8 * snapshot.NONCE_BYTES).to_bytes(snapshot.NONCE_BYTES, "big")
-        rules = list(core.alerts.rules.values())
+        able = frozenset(doc.get("capabilities", BASE))
+        rules = [rule for rule in core.alerts.rules.values() if capable(rule, able)]
         found = snapshot.build(self.version, rules, keys, gateway, bytes.fromhex(doc["key"]), nonce)
         core.send(gateway, "config", uplink.encode(found))
 

@@ -6,14 +6,17 @@ again.
 
 from typing import TYPE_CHECKING
 
-from firmware.wire.messages import MAX_BOOT
+from firmware.wire.messages import MAX_BOOT, MAX_TEXT_CHARS
+from fleet.core.notices import Notice
 from fleet.core.transaction import Transaction
 from fleet.wire import uplink
+from fleet.wire.rule import BASE
 from fleet.wire.uplink import Message, Rejected
 
 if TYPE_CHECKING:
     from fleet.core.manager import FleetCore
 
+MOST_CAPABILITIES = 64
 RELEASE_TTL_MS = 7 * 24 * 3600 * 1000  # a dead gateway may be repaired next week
 
 
@@ -47,8 +50,21 @@ class Health:
         core.send(gateway, "heartbeat/ack", uplink.encode(answer))
         row["doc"]["health"] = {name: message.get(name) for name in _SHOWN}
         self.on_gateway(gateway, now_ms)
-        if message.get("config") != core.configuration.version:
+        if (
+            self._can_more(row["doc"], message.get("capabilities"))
+            or message.get("config") != core.configuration.version
+        ):
             core.configuration.push(gateway)
+
+    def _can_more(self, doc: Message, announced: object) -> bool:
+        """Whether the gateway's evaluator is another than we thought, so that other rules fit it. Raises Rejected."""
+        if announced is None:
+            return False
+        if not isinstance(announced, list) or len(announced) > MOST_CAPABILITIES:
+            raise Rejected(f"capabilities is not a list of at most {MOST_CAPABILITIES}")
+        can = sorted({word for word in announced if isinstance(word, str) and len(word) <= MAX_TEXT_CHARS})
+        before, doc["capabilities"] = doc.get("capabilities", sorted(BASE)), can
+        return bool(can != before)
 
     def on_gateway(self, gateway: str, now_ms: int) -> None:
         """Any message of a gateway: it is there."""
@@ -65,7 +81,7 @@ class Health:
             if was == "down":
                 fields = {"gateway": gateway, "down_ms": silent_ms}
                 tx.after.append(lambda _: core.event("gateway.up", fields))
-                core.notify(tx, f"gateway {gateway} is back", f"Silent for {silent_ms // 1000} s.")
+                self._tell_gateway(tx, gateway, "up", silent_ms, now_ms)
             core.stores.commit(tx)
         if gateway not in self._ready:
             self._ready.add(gateway)
@@ -102,11 +118,11 @@ class Health:
         if status == "up":
             doc["heard_utc_ms"] = core.utc_ms(now_ms)
         before, doc["state"] = doc["state"], status
+        if (status == "down") != (before == "down"):
+            subject = f"node {node} is {_WORDS[status]}"
+            notice = Notice(f"node.{status}", "warning", subject, f"Said by gateway {gateway}.", node)
+            self._tell(tx, notice, doc, core.maintenance.covers(node, core.utc_ms(now_ms)))
         tx.upsert("nodes", row)
-        if status == "down" and before != "down":
-            core.notify(tx, f"node {node} is down", f"Said by gateway {gateway}.", node)
-        elif status == "up" and before == "down":
-            core.notify(tx, f"node {node} is back", f"Said by gateway {gateway}.", node)
 
     def on_timer(self, now_ms: int) -> None:
         """Declare silent gateways down."""
@@ -114,10 +130,24 @@ class Health:
             return
         for gateway, heard_ms in list(self._heard_ms.items()):
             if now_ms > heard_ms + self._core.config.gateway_down_ms:
-                self._gateway_down(gateway, now_ms - heard_ms)
+                self._gateway_down(gateway, now_ms - heard_ms, now_ms)
         self._arm()
 
-    def _gateway_down(self, gateway: str, silent_ms: int) -> None:
+    def _tell_gateway(self, tx: Transaction, gateway: str, state: str, silent_ms: int, now_ms: int) -> None:
+        core = self._core
+        subject = f"gateway {gateway} is {_WORDS[state]}"
+        notice = Notice(f"gateway.{state}", "critical", subject, f"Silent for {silent_ms // 1000} s.", None)
+        silenced = core.maintenance.covers(gateway, core.utc_ms(now_ms))
+        self._tell(tx, notice, core.registry.gateways[gateway]["doc"], silenced)
+
+    def _tell(self, tx: Transaction, notice: Notice, doc: Message, silenced: str | None) -> None:
+        """Tell people, unless it went down in a maintenance window; of what was silenced they do not hear the end."""
+        if notice.kind.endswith(".down"):
+            doc["silenced"] = silenced
+        if doc.get("silenced") is None:
+            self._core.notify(tx, notice)
+
+    def _gateway_down(self, gateway: str, silent_ms: int, now_ms: int) -> None:
         core = self._core
         self._down_ms[gateway] = self._heard_ms.pop(gateway)
         self._ready.discard(gateway)
@@ -127,7 +157,7 @@ class Health:
             core.registry.nodes[node]["doc"]["state"] = "unknown"
         tx = Transaction()
         tx.after.append(lambda _: self._say_down(gateway, silent_ms, unknown))
-        core.notify(tx, f"gateway {gateway} is down", f"Silent for {silent_ms // 1000} s.")
+        self._tell_gateway(tx, gateway, "down", silent_ms, now_ms)
         notices = list(tx.writes)
 
         def rows(tx: Transaction) -> None:
@@ -177,4 +207,5 @@ def _lost_with(doc: Message, gateway: str) -> bool:
     return bool(doc["gateway"] == gateway and doc["state"] == "up")
 
 
+_WORDS = {"up": "back", "down": "down"}
 _SHOWN = ("mode", "nodes_up", "nodes_down", "outbox_readings", "uptime_ms", "version", "config", "role", "rejected")

@@ -80,6 +80,21 @@ class Ingest:
         seen = self._seen.get((node, boot))
         return seen is not None and seq in seen
 
+    def commit_alone(self, tx: Transaction) -> None:
+        """Commit what time alone has changed of the alerts; batches wait, for they build on it."""
+        self.committing = True
+        self._core.stores.persist(
+            tx.writes, lambda at_ms, _: self._settled(tx, True, at_ms), lambda at_ms: self._settled(tx, False, at_ms)
+        )
+
+    def _settled(self, tx: Transaction, good: bool, now_ms: int) -> None:
+        self.committing = False
+        if good:
+            tx.committed(now_ms)
+        else:
+            tx.failed()
+        self._commit_next(now_ms)
+
     def _commit_next(self, now_ms: int) -> None:
         if self.committing or not self._queue:
             return
@@ -121,7 +136,7 @@ class Ingest:
         commit.rows.append(row)
         commit.added.append((seen, seq))
         if quality == "exact":
-            for alert in core.alerts.on_reading(row, utc_ms, commit.tx.undo):
+            for alert in core.alerts.on_reading(row, now_ms, commit.tx):
                 core.alarms.on_change(commit.tx, alert, now_ms)
         core.health.on_reading(node, gateway, utc_ms - at_ms, now_ms)
 

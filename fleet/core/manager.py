@@ -17,7 +17,8 @@ from fleet.core.configuration import Configuration
 from fleet.core.connection import Connection
 from fleet.core.health import Health
 from fleet.core.ingest import Ingest
-from fleet.core.notices import Notices
+from fleet.core.maintenance import Maintenance
+from fleet.core.notices import Notice, Notices
 from fleet.core.registry import Registry
 from fleet.core.reports import Reports
 from fleet.core.rows import ReadingRow
@@ -39,16 +40,18 @@ class FleetCore:
         self.configuration = Configuration(self, restored.get("slots", []), rng)
         self.connection = Connection(self, rng, now_ms)
         self.certificates = Certificates(self, restored.get("slots", []))
-        self.alerts = Alerts(config.late_ms, config.kept_commands, restored.get("alerts", []))
-        self.alarms = Alarms(self)
+        self.maintenance = Maintenance(self, restored.get("maintenance", []))
+        self.alerts = Alerts(self, restored)
+        self.alarms = Alarms(self, now_ms)
         self.commands = Commands(self, restored.get("commands", []))
         self.health = Health(self, now_ms)
         self.ingest = Ingest(self, restored.get("seen", []))
         self.reports = Reports(self)
-        self.notices = Notices(self, restored.get("notifications", []), now_ms)
-        self.alerts.set_rules([row["doc"] for row in restored.get("rules", [])], 0)
+        self.notices = Notices(self, restored.get("notifications", []), rng, now_ms)
         self.rejected = 0
+        self.knows_utc = False
         self._utc_offset_ms = 0
+        self.alerts.set_rules([row["doc"] for row in restored.get("rules", [])], now_ms)
         self._named = 0
         self._outputs: list[Any] = []
         self.commands.on_gateway("", now_ms)
@@ -79,6 +82,9 @@ class FleetCore:
     def learn_utc(self, utc_ms: int, now_ms: int) -> None:
         """UTC is `utc_ms` now; it stamps records and drives nothing but the expiry of commands."""
         self._utc_offset_ms = utc_ms - now_ms
+        if not self.knows_utc:
+            self.knows_utc = True
+            self.alerts.learn_utc(now_ms)
 
     def learn_certificates(self, ends_utc_ms: dict[str, int], now_ms: int) -> None:
         """When the certificates of gateways, and of L3's own parts, run out, by name."""
@@ -102,11 +108,21 @@ class FleetCore:
         self.connection.on_timer(now_ms)
         self.health.on_timer(now_ms)
         self.commands.on_timer(now_ms)
+        self.alerts.on_timer(now_ms)
+        self.alarms.on_timer(now_ms)
         self.notices.on_timer(now_ms)
 
     def next_deadline(self) -> int | None:
         """When `on_timer` is wanted next, in core milliseconds."""
-        concerns = (self.stores, self.connection, self.health, self.commands, self.notices)
+        concerns = (
+            self.stores,
+            self.connection,
+            self.health,
+            self.commands,
+            self.alerts,
+            self.alarms,
+            self.notices,
+        )
         due_ms = [concern.due_ms for concern in concerns]
         return min([at_ms for at_ms in due_ms if at_ms is not None], default=None)
 
@@ -130,6 +146,18 @@ class FleetCore:
     def set_rules(self, rules: list[Message], now_ms: int) -> None:
         """Replace all rules. Raises ValueError."""
         self.configuration.set_rules(rules, now_ms)
+
+    def add_maintenance(self, window: Message, now_ms: int) -> Message:
+        """Silence alerts for a while: see `fleet.core.maintenance`; the window's row. Raises ValueError."""
+        return self.maintenance.add(window, now_ms)
+
+    def end_maintenance(self, window_id: str, now_ms: int) -> Message:
+        """End a window now, or call it off before it begins; its row. Raises KeyError."""
+        return self.maintenance.end(window_id, now_ms)
+
+    def retry_notification(self, message_id: str, now_ms: int) -> Message:
+        """Try a dead letter again, from its first attempt; its row. Raises KeyError."""
+        return self.notices.retry(message_id, now_ms)
 
     def request_command(
         self, action: str, target: str, params: Message, by: str, ttl_ms: int, now_ms: int, key: str | None = None
@@ -159,6 +187,14 @@ class FleetCore:
     def alert_views(self) -> list[Message]:
         """The episodes in memory: all that are raised, and those cleared lately."""
         return [{**row, "doc": dict(row["doc"])} for row in self.alerts.rows.values()]
+
+    def maintenance_views(self) -> list[Message]:
+        """The maintenance windows that are not long over."""
+        return [{**row, "doc": dict(row["doc"])} for row in self.maintenance.rows.values()]
+
+    def dead_letter_views(self) -> list[Message]:
+        """The messages that nobody accepted in all their attempts, the oldest first."""
+        return [{**row, "doc": dict(row["doc"])} for row in self.notices.dead.values()]
 
     def command_view(self, command_id: str) -> Message:
         """One command. Raises KeyError."""
@@ -197,9 +233,9 @@ class FleetCore:
         self._named += 1
         return f"{kind}-{self.boot:x}-{self._named}"
 
-    def notify(self, tx: Transaction, subject: str, body: str, node: str | None = None) -> None:
+    def notify(self, tx: Transaction, notice: Notice) -> None:
         """Tell people."""
-        self.notices.add(tx, subject, body, {"node": node} if node else {})
+        self.notices.add(tx, notice)
 
     # --- where messages go ----------------------------------------------------------------------------------------
 

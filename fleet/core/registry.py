@@ -30,10 +30,12 @@ class Registry:
         self._register("gateways", self.gateways, row, kept, now_ms)
 
     def add_node(self, node: Message, now_ms: int) -> None:
-        """Register a node. Raises ValueError."""
+        """Register a node; `groups`: the ids of the groups that it is in, for rules about them. Raises ValueError."""
         fresh = {"state": "new", "attach": 0, "boot": None, "gateway": node.get("gateway")}
         row = self.nodes.get(node["id"], {"id": node["id"], "doc": fresh})
         kept = {"type": node.get("type", "microclaw"), "site": node.get("site", "site-01"), "key": node["key"]}
+        if "groups" in node:
+            kept["groups"] = list(node["groups"])
         self._register("nodes", self.nodes, row, kept | {"home": node.get("gateway")}, now_ms)
 
     def discover(self, node: str, gateway: str) -> None:

@@ -32,7 +32,7 @@ class Reports:
             if status in ("up", "down"):
                 core.health.on_status(tx, gateway, message, now_ms)
             elif status in ("alert-raised", "alert-cleared"):
-                self._on_decision(tx, gateway, message, status == "alert-raised")
+                self._on_decision(tx, gateway, message, status == "alert-raised", now_ms)
             else:
                 raise Rejected("unknown status")
 
@@ -44,7 +44,7 @@ class Reports:
         with self._settled(tx, gateway, message):
             self._core.commands.on_answer(tx, gateway, message, now_ms)
 
-    def _on_decision(self, tx: Transaction, gateway: str, message: Message, raised: bool) -> None:
+    def _on_decision(self, tx: Transaction, gateway: str, message: Message, raised: bool, now_ms: int) -> None:
         core = self._core
         for name in ("alert", "sensor", "rule"):
             uplink.text_of(message, name, 128)
@@ -57,8 +57,7 @@ class Reports:
             raise Rejected("a decision about a node of another site")
         row = core.alerts.import_decision(message, raised, tx.undo)
         if row is not None:
-            tx.upsert("alerts", row)
-            core.alarms.tell(tx, row)
+            core.alarms.on_import(tx, row, now_ms)
 
     @contextmanager
     def _settled(self, tx: Transaction, gateway: str, message: Message) -> Iterator[None]:

@@ -14,6 +14,7 @@ from sqlalchemy import Connection, Engine, Insert, Table, create_engine, delete,
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError
 
 from fleet.core.rows import ReadingRow
+from fleet.host.latest import latest_readings
 from fleet.host.tables import CORE_TABLES, METADATA, PROBE, READINGS, key_column
 
 Write = tuple[Any, ...]
@@ -58,12 +59,12 @@ class Storage:
     def load(self) -> dict[str, list[Row]]:
         """Every table but the readings, as rows by table name: what the core restores itself from.
 
-        `seen` is told by the readings themselves: {"node", "boot", "ranges": [[first, last], …]}.
+        `seen` is told by the readings themselves: {"node", "boot", "ranges": [[first, last], …]}; `latest` too.
         """
         try:
             with self.engine.connect() as connection:
                 found = {name: _rows(connection, table) for name, table in CORE_TABLES.items()}
-                return found | {"seen": stored_ranges(connection)}
+                return found | {"seen": stored_ranges(connection), "latest": latest_readings(connection)}
         except SQLAlchemyError as error:
             raise StorageError(one_line(error)) from error
 

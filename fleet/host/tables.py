@@ -115,6 +115,8 @@ _documents(
     Column("body", Text),
     Column("attempts", Integer),
 )
+_documents("maintenance", "id")
+_documents("pending", "id")
 CORE_TABLES = {name: table for name, table in METADATA.tables.items() if table is not READINGS}
 
 # One row, written to find out whether the database takes writes again.

@@ -15,12 +15,10 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from firmware.wire.auth import KEY_BYTES, hmac_sha256
 from firmware.wire.ids import valid_id
-from fleet.wire.expression import check_condition, meets_both
+from fleet.wire.rule import BASE, capable, check_rule
 from fleet.wire.uplink import MAX_HUB_BYTES, Message, Rejected, count_of, decode, text_of
 
 MAX_SNAPSHOT_BYTES = MAX_HUB_BYTES
-ACTIONS = ("alert", "notify", "none")
-
 
 NONCE_BYTES = 12  # NIST SP 800-38D, section 8.2: 96 bits, never twice under one key
 
@@ -52,24 +50,9 @@ def read(payload: bytes, gateway: str, gateway_key: bytes) -> tuple[Message, dic
         raise Rejected("rules is not a list")
     for rule in rules:
         check_rule(rule)
+        if not capable(rule, BASE):
+            raise Rejected(f"rule {rule['name']}: only the fleet manager can evaluate it")
     return snapshot, _open_keys(snapshot.get("sealed_keys"), gateway, gateway_key)
-
-
-def check_rule(rule: Any) -> None:
-    """Raises Rejected unless `rule` is one that `firmware.wire.rules` can evaluate."""
-    if not isinstance(rule, dict) or not isinstance(rule.get("name"), str) or rule.get("action") not in ACTIONS:
-        raise Rejected("a rule has no name, or no action of " + ", ".join(ACTIONS))
-    try:
-        conditions = [check_condition(rule.get("when"))]
-        if rule.get("clear") is not None:
-            conditions.append(check_condition(rule["clear"]))
-    except ValueError as error:
-        raise Rejected(f"rule {rule['name']}: {error}") from error
-    if len({condition["metric"] for condition in conditions}) > 1:
-        raise Rejected(f"rule {rule['name']}: when and clear are about different metrics")
-    both = meets_both(*conditions) if len(conditions) == 2 else None
-    if both is not None:
-        raise Rejected(f"rule {rule['name']}: {both} would raise and clear at once; when and clear must not overlap")
 
 
 def _cipher(gateway_key: bytes) -> AESGCM:

@@ -6,6 +6,7 @@
 from typing import TYPE_CHECKING
 
 from firmware.wire.outputs import Connect, Disconnect
+from firmware.wire.rules import CAPABILITIES
 from fleet.wire import uplink
 from fleet.wire.uplink import Message, Rejected
 from nanoclaw.core.uplink import CONNECTING, OFFLINE, ONLINE, UP
@@ -60,7 +61,7 @@ class Cloud:
         n = core.uplink.beat(now_ms)
         health: Message = {"v": uplink.VERSION, "n": n, "boot": core.boot, "uptime_ms": now_ms - core.start_ms}
         health |= {"fleet": core.config.fleet_id, "site": core.config.site, "role": core.config.role}
-        health |= core.status() | {"config_hash": core.configuration.hash}
+        health |= core.status() | {"config_hash": core.configuration.hash, "capabilities": list(CAPABILITIES)}
         core.send_hub("heartbeat", uplink.encode(health))
 
     def _go_offline(self, reason: str, now_ms: int) -> None:

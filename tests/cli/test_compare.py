@@ -179,7 +179,7 @@ def test_a_notification_that_comes_late_after_its_reason_is_found(
 ) -> None:
     late = _later(20, "notification.sent", subject="gateway gateway-01 is down")
     assert [why for _, why in _differences(outage, changed(outage, late))] == [
-        "20.0 s apart, over 5 s, counted from gateway.down"
+        "20.0 s apart, over 10 s, counted from gateway.down"
     ]
 
 

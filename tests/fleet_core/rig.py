@@ -19,6 +19,7 @@ KEYS = {
     who: (who.encode() * 32)[:32].hex() for who in ("gateway-01", "gateway-02", "gateway-09", "sensor-01", "sensor-02")
 }
 BOOT = 700
+QUIET_MS = FleetConfig().notify_quiet_ms  # what people are told of waits so long for more of its kind
 
 
 class Crash(Exception):
@@ -38,6 +39,7 @@ class Cloud:
         self.held: list[Store] = []
         self.cut_after: int | None = None
         self.mail_works = True
+        self.rules = [HOT]
         self._lives = 0
         self.alive = False
         self._beats = 0
@@ -56,7 +58,7 @@ class Cloud:
         for node in ("sensor-01", "sensor-02"):
             entry = {"id": node, "type": "microclaw", "site": "office", "gateway": "gateway-01", "key": KEYS[node]}
             self.core.add_node(entry, self.now_ms)
-        self.core.set_rules([HOT], self.now_ms)
+        self.core.set_rules(self.rules, self.now_ms)
         self.pump()
         self.core.on_timer(self.now_ms)
         self.pump()
@@ -214,4 +216,17 @@ class Cloud:
         return str(self.core.node_view(node)["state"])
 
 
-__all__ = ["BOOT", "EPOCH_MS", "HOT", "KEYS", "Cloud", "Connect", "Crash", "Disconnect", "Notify", "Send", "Store"]
+__all__ = [
+    "BOOT",
+    "EPOCH_MS",
+    "HOT",
+    "KEYS",
+    "QUIET_MS",
+    "Cloud",
+    "Connect",
+    "Crash",
+    "Disconnect",
+    "Notify",
+    "Send",
+    "Store",
+]

@@ -5,7 +5,7 @@ import contextlib
 import pytest
 
 from fleet.wire.expression import parse
-from tests.fleet_core.rig import BOOT, EPOCH_MS, HOT, Cloud, Crash, Notify
+from tests.fleet_core.rig import BOOT, EPOCH_MS, HOT, QUIET_MS, Cloud, Crash, Notify
 
 EPISODE = f"hot:sensor-01:{BOOT}:0"
 
@@ -48,6 +48,7 @@ def test_a_rule_that_only_notifies_commands_nothing_and_one_with_no_action_does_
         cloud.core.set_rules([HOT | {"name": f"r-{action}", "action": action}], cloud.now_ms)
         cloud.forget()
         cloud.batch(f"b-{action}", cloud.reading(35, subjects, node="sensor-02"))
+        cloud.later(QUIET_MS)
         assert alarms(cloud) == []
         assert len(cloud.of(Notify)) == subjects
         assert len(cloud.events("alert.raised")) == 1
@@ -101,6 +102,7 @@ def test_a_decision_of_an_offline_gateway_is_imported_once_and_repeats_nothing()
     cloud.forget()
     for _ in range(2):
         cloud.decided("alert-raised", 0, 35.0)
+    cloud.later(QUIET_MS)
     assert cloud.kinds("alert.raised") == [], "the gateway has said so"
     assert alarms(cloud) == [], "and has given the alarm"
     assert len([n for n in cloud.of(Notify) if "hot" in n.subject]) == 1
@@ -197,6 +199,7 @@ def test_a_message_that_was_not_accepted_survives_a_restart() -> None:
     cloud = Cloud().started()
     cloud.mail_works = False
     cloud.batch("b-1", cloud.reading(35, 0))
+    cloud.later(QUIET_MS)
     first = cloud.of(Notify)[-1].message_id
     cloud.mail_works = True
     cloud.forget()

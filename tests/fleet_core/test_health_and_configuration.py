@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 
 from fleet.wire import snapshot, uplink
-from tests.fleet_core.rig import BOOT, HOT, KEYS, Cloud, Connect, Disconnect, Notify, Send
+from tests.fleet_core.rig import BOOT, HOT, KEYS, QUIET_MS, Cloud, Connect, Disconnect, Notify, Send
 from tests.wire.strategies import IDS
 
 
@@ -24,6 +24,7 @@ def test_a_gateway_is_down_after_180_seconds_of_silence_and_not_a_millisecond_ea
     cloud = Cloud().started()
     cloud.status("sensor-01", "up")
     cloud.status("sensor-02", "down")
+    cloud.later(QUIET_MS)
     cloud.forget()
     cloud.at(180_000)
     assert cloud.kinds("gateway.down") == []
@@ -31,6 +32,7 @@ def test_a_gateway_is_down_after_180_seconds_of_silence_and_not_a_millisecond_ea
     assert cloud.events("gateway.down") == [{"gateway": "gateway-01", "silent_ms": 180_001}]
     assert cloud.events("node.unknown") == [{"node": "sensor-01", "gateway": "gateway-01"}]
     assert (cloud.state("sensor-01"), cloud.state("sensor-02")) == ("unknown", "down"), "what is down stays down"
+    cloud.later(QUIET_MS)
     assert [notify.subject for notify in cloud.of(Notify)] == ["gateway gateway-01 is down"]
 
 
@@ -68,6 +70,7 @@ def test_people_are_told_of_a_node_that_is_down_and_back_once_each() -> None:
     cloud.forget()
     for status in ("up", "down", "down", "up", "up"):
         cloud.status("sensor-01", status)
+    cloud.later(QUIET_MS)
     assert [notify.subject for notify in cloud.of(Notify)] == ["node sensor-01 is down", "node sensor-01 is back"]
     assert len(cloud.acks()) == 5
 
@@ -154,9 +157,11 @@ def test_a_status_that_the_database_refused_is_not_acknowledged_and_counts_when_
     cloud.refuse_stores = True
     cloud.forget()
     cloud.status("sensor-01", "down")
+    cloud.later(QUIET_MS)
     assert cloud.acks() == [] and cloud.of(Notify) == []
     cloud.refuse_stores = False
     cloud.status("sensor-01", "down")
+    cloud.later(QUIET_MS)
     assert len(cloud.acks()) == 1 and len(cloud.of(Notify)) == 1
 
 

@@ -5,7 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from firmware.wire.rules import OPERATORS, holds
-from fleet.wire.expression import MAX_CHARS, ExpressionError, check_condition, meets_both, parse
+from fleet.wire.condition import check_condition
+from fleet.wire.expression import MAX_CHARS, ExpressionError, parse
+from fleet.wire.rule import meets_both
 from tests.wire.strategies import ANY_JSON, METRICS
 
 SPACES = st.text(" \t", max_size=3)
@@ -50,7 +52,7 @@ def test_a_condition_holds_as_a_reader_would_expect(text: str, value: object, me
     [
         ("", 1, "metric, operator, value"),
         ("temp", 5, "metric, operator, value"),
-        ("temp > 30 and", 11, "metric, operator"),
+        ("temp > 30 and", 14, "metric, operator"),
         ("temp = 30", 6, "unexpected"),
         ("Temp > 30", 1, "not the name of a metric"),
         ("cmd > 3", 1, "not the name of a metric"),

@@ -45,8 +45,9 @@ class FleetMachine(Machine):
             core.add_gateway({"id": gateway.id, "site": gateway.site, "role": gateway.role, "key": key}, now_ms)
         for node in plan.nodes:
             entry = {"id": node.id, "type": node.type, "site": node.site, "gateway": node.gateway}
+            entry |= {"groups": list(node.groups)} if node.groups else {}
             core.add_node(entry | {"key": self.world.key(node.id).hex()}, now_ms)
-        core.set_rules([rule_of(rule) for rule in plan.rules], now_ms)
+        core.set_rules([rule.record() for rule in plan.rules], now_ms)
 
     def _notify(self, notify: Any) -> None:
         """Mail takes a moment; the core goes on meanwhile."""
@@ -58,14 +59,3 @@ class FleetMachine(Machine):
 
     def _disconnect(self, silent: bool) -> None:
         self.session.close()
-
-
-def rule_of(rule: Any) -> dict[str, Any]:
-    """A scenario's rule as the fleet manager takes it."""
-    return {
-        "name": rule.name,
-        "when": dict(rule.when),
-        "clear": dict(rule.clear) if rule.clear else None,
-        "action": rule.action,
-        "severity": rule.severity,
-    }

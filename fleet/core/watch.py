@@ -1,0 +1,273 @@
+"""Rules that need more than a comparison: evaluated with every reading that they are about, and when time is up.
+
+`for` holds by the times of the readings: a condition that was true from one reading to another, `for` later. Where no
+reading follows, the core waits a window and the way up longer before it takes the silence for a yes.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import Any, NamedTuple
+
+from firmware.wire.rules import episode_id
+from fleet.core.conditions import Facts, InScope, Key, Sample, Scoped, Term, absences_of, term_of
+from fleet.core.rows import Value
+from fleet.core.transaction import Transaction
+from fleet.core.wakes import Wakes
+from fleet.wire.condition import FLEET, is_per_node, metrics_of
+from fleet.wire.uplink import Message
+
+AGAIN_MS = 5_000
+NO_NODE = ""  # the subject of a rule that is about no single node
+Subject = tuple[str, str]
+"""Rule and node."""
+
+
+class Change(NamedTuple):
+    """An episode begins or ends."""
+
+    rule: Message
+    episode: str
+    raised: bool
+    node: str
+    value: Value | None
+    at_ms: int
+
+
+class Since(NamedTuple):
+    """Since when a condition with `for` holds, and the reading that made it so, which names the episode."""
+
+    at_ms: int
+    node: str
+    boot: int
+    seq: int
+
+
+class Moment(NamedTuple):
+    """What is the matter: a sample of a node, or (then it is its latest) that time has passed for it."""
+
+    node: str
+    sample: Sample
+    at_ms: int
+    now_ms: int
+    sampled: bool
+
+
+class Watched:
+    """One rule with its terms."""
+
+    def __init__(self, rule: Message, facts: Facts) -> None:
+        when, clear = rule["when"], rule.get("clear")
+        self.rule, self.name = rule, str(rule["name"])
+        self.for_ms: int = when.get("for_ms", 0)
+        self.per_node = is_per_node(when)
+        self.metrics = frozenset(metrics_of(when))
+        self.when = term_of(when, facts)
+        self.clear = term_of(clear, facts) if clear else None
+        leaves = [*self.when.leaves, *(self.clear.leaves if self.clear else ())]
+        self.scopes = [leaf for leaf in leaves if isinstance(leaf, Scoped)]
+        self.own_metrics = {leaf.metric for leaf in leaves if not isinstance(leaf, Scoped)}
+        absences = [one for term in (self.when, self.clear) if term for one in absences_of(term)]
+        self.absences = absences + [one for scope in self.scopes for one in scope.absences]
+        self.told: Term = next((leaf for leaf in leaves if self.per_node and leaf not in self.scopes), leaves[0])
+
+    def ended(self, node: str, now_ms: int) -> bool:
+        """Whether an open episode ends."""
+        if self.clear is not None:
+            return self.clear.judge(node, now_ms) is True
+        return self.when.judge(node, now_ms) is False
+
+
+class Watch:
+    """The state of all such rules: what they know, what is open, what is on its way to be."""
+
+    def __init__(self, scope_of: InScope, for_lag_ms: int, knows: Callable[[str], bool]) -> None:
+        self._in_scope, self._for_lag_ms, self._knows = scope_of, for_lag_ms, knows
+        self.facts = Facts(scope_of)
+        self.metrics: frozenset[str] = frozenset()
+        self.open: dict[Subject, str] = {}
+        self.since: dict[Subject, Since] = {}
+        self.wakes: Wakes[Subject] = Wakes()
+        self.utc_offset_ms = 0  # rows are in UTC, everything here in core time
+        self._rules: dict[str, Watched] = {}
+        self._by_metric: dict[str, list[Watched]] = {}
+
+    def set_rules(self, rules: Iterable[Message]) -> list[Subject]:
+        """Evaluate these from now on, once `learn` has said what is known; whose `for` begins anew."""
+        self.facts = Facts(self._in_scope)
+        before, self._rules = self._rules, {rule["name"]: Watched(rule, self.facts) for rule in rules}
+        self._by_metric = {}
+        for watched in self._rules.values():
+            for metric in watched.metrics:
+                self._by_metric.setdefault(metric, []).append(watched)
+        self.metrics = frozenset(self._by_metric)
+        kept = {name for name, old in before.items() if name in self._rules and self._rules[name].rule == old.rule}
+        stale = [subject for subject in self.since if subject[0] not in kept]
+        for subject in stale:
+            del self.since[subject]
+        return stale
+
+    def restore(self, rows: Iterable[Message]) -> None:
+        """What was on its way when the manager ended: rows of `pending`."""
+        for row in rows:
+            doc = row["doc"]
+            since = Since(doc["since_utc_ms"] - self.utc_offset_ms, doc["node"], doc["boot"], doc["seq"])
+            if doc["rule"] in self._rules:
+                self.since[doc["rule"], doc["subject"]] = since
+
+    def learn(self, samples: Iterable[tuple[Key, Sample]], now_ms: int) -> None:
+        """What was known before the rules were: nothing begins or ends now, but it is looked at on the next timer."""
+        nodes = set()
+        for key, sample in samples:
+            if key[1] in self.metrics:
+                self.facts.take(key, sample, [])
+                nodes.add(key[0])
+        for watched in self._rules.values():
+            for node in nodes:
+                self._refresh(watched.scopes, node, now_ms)
+                self.wakes.set((watched.name, node), now_ms)
+            if not watched.per_node:
+                self.wakes.set((watched.name, NO_NODE), now_ms)
+
+    def on_sample(self, key: Key, sample: Sample, now_ms: int, tx: Transaction) -> list[Change]:
+        """A newer reading of a metric that is watched."""
+        moment = Moment(key[0], sample, sample.at_ms, now_ms, True)
+        found: list[Change] = []
+        concerned = self._by_metric.get(key[1], ())
+        for watched in concerned:  # undone last, when the sample is gone again
+            tx.undo.append(partial(self._refresh, watched.scopes, key[0], now_ms))
+        self.facts.take(key, sample, tx.undo)
+        for watched in concerned:
+            found += self._look(watched, moment, tx)
+        return found
+
+    def on_timer(self, now_ms: int, tx: Transaction) -> list[Change]:
+        """Time is up for some."""
+        found: list[Change] = []
+        for name, node in self.wakes.take(now_ms):
+            watched = self._rules.get(name)
+            if watched is not None and (node == NO_NODE or self._in_scope(FLEET, node)):
+                sample = next(iter(self._samples(watched, node)), Sample(now_ms, None, 0, 0))
+                found += self._look(watched, Moment(node, sample, now_ms, now_ms, False), tx)
+        return found
+
+    def _look(self, watched: Watched, moment: Moment, tx: Transaction) -> Iterator[Change]:
+        """Judge the rule for everybody whom the moment concerns."""
+        # Undone, all of them are looked at again: what a timer could not commit, not before the database had a rest.
+        again_ms = moment.now_ms + (0 if moment.sampled else AGAIN_MS)
+        for subject in self._subjects(watched, moment):
+            tx.undo.append(partial(self.wakes.set, (watched.name, subject), again_ms))
+            change = self._step(watched, subject, moment, tx)
+            if change is not None:
+                yield change
+            self._arm(watched, subject, moment.now_ms)
+        if not watched.per_node and moment.node != NO_NODE:
+            tx.undo.append(partial(self.wakes.set, (watched.name, moment.node), again_ms))
+            self._arm(watched, moment.node, moment.now_ms)
+
+    def _subjects(self, watched: Watched, moment: Moment) -> Iterable[str]:
+        """The node itself; no node, for a rule about scopes; all nodes, when a scope that they look at has turned."""
+        if not watched.per_node:
+            self._refresh(watched.scopes, moment.node, moment.now_ms)
+            return (NO_NODE,)
+        if not watched.scopes:
+            return (moment.node,)
+        before = [scope.judge(moment.node, moment.now_ms) for scope in watched.scopes]
+        self._refresh(watched.scopes, moment.node, moment.now_ms)
+        if before == [scope.judge(moment.node, moment.now_ms) for scope in watched.scopes]:
+            return (moment.node,)
+        others = {node for node, metric in self.facts.latest if metric in watched.own_metrics}
+        return sorted(others | {moment.node})
+
+    def _step(self, watched: Watched, node: str, moment: Moment, tx: Transaction) -> Change | None:
+        subject = (watched.name, node)
+        episode = self.open.get(subject)
+        if episode is not None:
+            if not watched.ended(node, moment.now_ms):
+                return None
+            del self.open[subject]
+            tx.undo.append(partial(self.open.__setitem__, subject, episode))
+            return self._change(watched, episode, False, node, moment)
+        since = self._held_since(watched, subject, moment, tx)
+        if since is None:
+            return None
+        until_ms = since.at_ms + watched.for_ms
+        told_so = moment.sampled and moment.at_ms >= until_ms
+        if watched.for_ms and not told_so and moment.now_ms < until_ms + self._for_lag_ms:
+            return None
+        self._set_since(subject, None, tx)
+        episode = self._name(watched.name, since)
+        self.open[subject] = episode
+        tx.undo.append(partial(_put_back, self.open, subject, None))
+        return self._change(watched, episode, True, node, moment)
+
+    def _held_since(self, watched: Watched, subject: Subject, moment: Moment, tx: Transaction) -> Since | None:
+        """Since when the condition holds; None when it does not."""
+        judged, since = watched.when.judge(subject[1], moment.now_ms), self.since.get(subject)
+        if judged is None:
+            return None
+        if not judged:
+            if since is not None:
+                self._set_since(subject, None, tx)
+            return None
+        if since is None:
+            since = Since(moment.at_ms, moment.node, moment.sample.boot, moment.sample.seq)
+            if watched.for_ms:
+                self._set_since(subject, since, tx)
+        return since
+
+    def _set_since(self, subject: Subject, since: Since | None, tx: Transaction) -> None:
+        before = self.since.pop(subject, None)
+        if since is not None:
+            self.since[subject] = since
+        if before is since:
+            return
+        tx.undo.append(partial(_put_back, self.since, subject, before))
+        name = row_id(subject)
+        if since is None:
+            tx.writes.append(("delete", "pending", name))
+        else:
+            doc = {"rule": subject[0], "subject": subject[1], "node": since.node, "boot": since.boot, "seq": since.seq}
+            tx.upsert("pending", {"id": name, "doc": doc | {"since_utc_ms": since.at_ms + self.utc_offset_ms}})
+
+    def _name(self, rule: str, since: Since) -> str:
+        """The episode's id; time alone may raise one again on the same reading, so that it is told apart."""
+        name = first = episode_id(rule, since.node, since.boot, since.seq)
+        number = 1
+        while self._knows(name):
+            number += 1
+            name = f"{first}:{number}"
+        return name
+
+    def _change(self, watched: Watched, episode: str, raised: bool, node: str, moment: Moment) -> Change:
+        value = watched.told.measure(node, moment.now_ms)
+        return Change(watched.rule, episode, raised, node, value, moment.at_ms)
+
+    def _refresh(self, scopes: Iterable[Scoped], node: str, now_ms: int) -> None:
+        for scope in scopes:
+            scope.refresh(node, now_ms)
+
+    def _samples(self, watched: Watched, node: str) -> Iterator[Sample]:
+        """The node's samples that the rule is about, the latest first."""
+        found = [self.facts.latest.get((node, metric)) for metric in watched.metrics]
+        return iter(sorted((one for one in found if one is not None), key=lambda one: one.at_ms, reverse=True))
+
+    def _arm(self, watched: Watched, node: str, now_ms: int) -> None:
+        """When silence of this node, or `for`, may change the judgement next."""
+        samples = [(self.facts.latest.get((node, absence.metric)), absence) for absence in watched.absences]
+        due_ms = [sample.at_ms + absence.span_ms for sample, absence in samples if sample is not None]
+        since = self.since.get((watched.name, node))
+        if since is not None:
+            due_ms.append(since.at_ms + watched.for_ms + self._for_lag_ms)
+        self.wakes.set((watched.name, node), min((at_ms for at_ms in due_ms if at_ms > now_ms), default=None))
+
+
+def row_id(subject: Subject) -> str:
+    """The key of a `pending` row."""
+    return f"{subject[0]}/{subject[1]}"
+
+
+def _put_back(table: dict[Any, Any], key: object, value: object) -> None:
+    if value is None:
+        table.pop(key, None)
+    else:
+        table[key] = value
