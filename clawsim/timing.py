@@ -79,6 +79,7 @@ TIMINGS: dict[str, Timing] = {
     "gateway.caught-up": Timing(BACKOFF_S, ("gateway.catching-up",)),  # one batch in flight, resent after 30 s
     "gateway.down": Timing(UPLINK_S, says=("gateway",)),
     "gateway.up": Timing(BACKOFF_S, ("gateway.started", "fault.cleared"), ("gateway",)),
+    "command.refused": Timing(PROMPT_S, _RULED, ("rule", "target")),
     "certificate.expiring": Timing(PROMPT_S, says=("name", "days")),
     "config.applied": Timing(PROMPT_S, ("gateway.online", "gateway.started")),
     "alert.raised": Timing(WINDOW_S, says=("node", "rule", "by")),

@@ -99,6 +99,7 @@ _FLEET = (
     EventKind("command.expired", "a command's time ran out unanswered", ANY, ("id", "action", "target"), "target"),
     EventKind("notification.sent", "people were told", FLEET, _TOLD, "node"),
     EventKind("notification.failed", "people could not be told", FLEET, _TOLD, "node"),
+    EventKind("command.refused", "a rule's command cannot be sent", FLEET, ("rule", "target", "reason"), "target"),
     EventKind("certificate.expiring", "a certificate runs out soon, or has run out", FLEET, ("name", "days")),
     EventKind("config.applied", "a gateway has a configuration on disk", GATEWAY, ("version", "hash")),
 )

@@ -99,6 +99,7 @@ class FleetDatabase:
         """All of it as the writes of one transaction, to copy it elsewhere."""
         upserts = [("upsert", table, row) for table, rows in self.tables.items() for row in rows.values()]
         return [*upserts, ("readings", list(self.rows()))]
+
     def _latest(self) -> dict[tuple[str, str], ReadingRow]:
         latest: dict[tuple[str, str], ReadingRow] = {}
         for row in self.rows():

@@ -6,6 +6,7 @@ A gateway renews its own when a third of the time is left, so whoever is told of
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from fleet.core.notices import Notice
 from fleet.core.transaction import Transaction
 from fleet.wire.uplink import Message
 
@@ -44,7 +45,8 @@ class Certificates:
         fields = {"name": name, "days": left_days}
         tx.after.append(lambda _: self._core.event("certificate.expiring", fields))
         body = "Without a valid one it cannot connect. See `fleet pki list`."
-        self._core.notify(tx, f"certificate of {name} {when}", body)
+        severity = "critical" if left_days < 1 else "warning"
+        self._core.notify(tx, Notice("certificate.expiring", severity, f"certificate of {name} {when}", body, None))
 
     def _keep(self, tx: Transaction, told: dict[str, list[int]]) -> None:
         before, self._told = self._told, told

@@ -1,16 +1,17 @@
 """Certificates that run out: who is told, when, and how often."""
 
 from fleet.core.certificates import DAY_MS
-from tests.fleet_core.rig import EPOCH_MS, Cloud, Notify
+from tests.fleet_core.rig import EPOCH_MS, QUIET_MS, Cloud, Notify
 
 END_MS = EPOCH_MS + 90 * DAY_MS
 
 
 def learn(cloud: Cloud, day: float, **ends_utc_ms: int) -> None:
-    """The host looks on that day after the fleet's beginning."""
+    """The host looks on that day after the fleet's beginning, and what it found is told."""
     cloud.core.learn_utc(EPOCH_MS + int(day * DAY_MS), cloud.now_ms)
     cloud.core.learn_certificates({name.replace("_", "-"): end for name, end in ends_utc_ms.items()}, cloud.now_ms)
     cloud.pump()
+    cloud.later(QUIET_MS)
 
 
 def told(cloud: Cloud) -> list[str]:
