@@ -14,6 +14,8 @@ class FleetConfig:
     """Older readings are stored but raise nothing and are never the latest value."""
     command_ttl_ms: int = 300_000
     command_again_ms: int = 10_000
+    poll_again_ms: int = 60_000
+    """A command that an agent fetched and did not answer is handed out again."""
     alarm_ttl_ms: int = 300_000
     notify_again_ms: int = 60_000
     notify_attempts: int = 5

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from fleet.core.transaction import Transaction
 from fleet.wire import snapshot, uplink
 from fleet.wire.uplink import Message
 
@@ -38,13 +39,24 @@ class Configuration:
         self.changed(writes, now_ms)
 
     def changed(self, writes: list[Any], now_ms: int) -> None:
+        """A new version with `writes`, which nothing waits for."""
+        self._core.stores.persist([*writes, ("upsert", "slots", self._next(now_ms))], None)
+        self._push_all()
+
+    def change(self, tx: Transaction, now_ms: int) -> None:
+        """A new version with what `tx` changes, pushed once that is committed."""
+        tx.upsert("slots", self._next(now_ms))
+        tx.after.append(lambda _: self._push_all())
+        self._core.stores.commit(tx)
+
+    def _next(self, now_ms: int) -> Message:
         """A new version, never one that a lost database has used before: at least the UTC in seconds."""
-        core = self._core
-        self.version = max(self.version + 1, core.utc_ms(now_ms) // 1000)
-        slot = {"name": "config", "doc": {"version": self.version}}
-        core.stores.persist([*writes, ("upsert", "slots", slot)], None)
-        for gateway in core.registry.gateways:
-            if core.health.reachable(gateway):
+        self.version = max(self.version + 1, self._core.utc_ms(now_ms) // 1000)
+        return {"name": "config", "doc": {"version": self.version}}
+
+    def _push_all(self) -> None:
+        for gateway in self._core.registry.gateways:
+            if self._core.health.reachable(gateway):
                 self.push(gateway)
 
     def push(self, gateway: str) -> None:

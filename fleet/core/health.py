@@ -119,7 +119,7 @@ class Health:
         ready = [tx for due_ms, tx in self._unwritten if now_ms >= due_ms]
         self._unwritten = [(due_ms, tx) for due_ms, tx in self._unwritten if now_ms < due_ms]
         for tx in ready:
-            self._commit_again(tx)
+            self.commit_again(tx)
         self._arm()
 
     def _gateway_down(self, gateway: str, silent_ms: int) -> None:
@@ -137,9 +137,9 @@ class Health:
                 node_row["doc"]["state"] = "unknown"
                 tx.upsert("nodes", node_row)
                 core.event("node.unknown", {"node": node, "gateway": gateway})
-        self._commit_again(tx)
+        self.commit_again(tx)
 
-    def _commit_again(self, tx: Transaction) -> None:
+    def commit_again(self, tx: Transaction) -> None:
         """Nobody would repeat this: silence is noticed once. If the database fails, it is tried until it does not."""
         self._core.stores.persist(
             tx.writes, lambda at_ms, _: tx.committed(at_ms), lambda at_ms: self._retry(tx, at_ms + AGAIN_MS)

@@ -8,6 +8,8 @@ from typing import Any
 from firmware.wire.messages import BOOT_BITS
 from firmware.wire.outputs import Event, Send
 from firmware.wire.topics import split, topic
+from fleet.core.agent_events import AgentEvents
+from fleet.core.agents import Agents
 from fleet.core.alarms import Alarms
 from fleet.core.alerts import Alerts
 from fleet.core.commands import Commands
@@ -16,7 +18,9 @@ from fleet.core.configuration import Configuration
 from fleet.core.connection import Connection
 from fleet.core.health import Health
 from fleet.core.ingest import Ingest
+from fleet.core.members import Members
 from fleet.core.notices import Notices
+from fleet.core.places import Places
 from fleet.core.registry import Registry
 from fleet.core.reports import Reports
 from fleet.core.rows import ReadingRow
@@ -41,6 +45,10 @@ class FleetCore:
         self.alarms = Alarms(self)
         self.commands = Commands(self, restored.get("commands", []))
         self.health = Health(self, now_ms)
+        self.agents = Agents(self, now_ms)
+        self.agent_events = AgentEvents(self, restored.get("agents", []))
+        self.members = Members(self, restored.get("retired", []))
+        self.places = Places(self, restored.get("sites", []), restored.get("groups", []))
         self.ingest = Ingest(self, restored.get("seen", []))
         self.reports = Reports(self)
         self.notices = Notices(self, restored.get("notifications", []), now_ms)
@@ -94,12 +102,14 @@ class FleetCore:
         """Do all that is due."""
         self.connection.on_timer(now_ms)
         self.health.on_timer(now_ms)
+        self.agents.on_timer(now_ms)
         self.commands.on_timer(now_ms)
         self.notices.on_timer(now_ms)
 
     def next_deadline(self) -> int | None:
         """When `on_timer` is wanted next, in core milliseconds."""
-        due_ms = (self.connection.due_ms, self.health.due_ms, self.commands.due_ms, self.notices.due_ms)
+        concerns = (self.connection, self.health, self.agents, self.commands, self.notices)
+        due_ms = [concern.due_ms for concern in concerns]
         return min([at_ms for at_ms in due_ms if at_ms is not None], default=None)
 
     def take_outputs(self) -> list[Any]:
@@ -128,6 +138,16 @@ class FleetCore:
     ) -> Message:
         """Send `action` to a node or gateway; the command's row. Raises UnknownTarget, InvalidCommand."""
         return self.command_view(self.commands.request(action, target, params, by, ttl_ms, now_ms, key)["id"])
+
+    def acknowledge_alert(self, alert: str, by: str, now_ms: int) -> Message:
+        """Somebody has seen the alert; its row. Raises Unknown."""
+        tx = Transaction()
+        row = self.alerts.acknowledge(tx, alert, by, self.utc_ms(now_ms))
+        if tx.writes:
+            fields = {"id": row["id"], "node": row["node"], "by": by}
+            tx.after.append(lambda _: self.event("alert.acknowledged", fields))
+            self.stores.commit(tx)
+        return row
 
     # --- views ----------------------------------------------------------------------------------------------------
 
