@@ -97,6 +97,9 @@ def serve(
         Path | None,
         typer.Option(envvar=_env("TRACE"), help="Append events to this file, one JSON line each."),
     ] = None,
+    rate_limit: Annotated[
+        float, typer.Option(envvar=_env("RATE_LIMIT"), min=0.1, help="Requests a second that one caller may make.")
+    ] = 100.0,
     sim_clock: SimClock = False,
     log_level: LogLevel = "warning",
 ) -> None:
@@ -112,7 +115,7 @@ def serve(
 
     try:
         settings = ServeSettings(
-            data, host, port, hub, hub_password_file, hub_port, inventory, notify_file, trace, sim_clock
+            data, host, port, hub, hub_password_file, hub_port, inventory, notify_file, trace, sim_clock, rate_limit
         )
         from fleet.host.server import serve as run
 

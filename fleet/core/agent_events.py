@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
+from firmware.wire.ids import valid_metric
 from firmware.wire.messages import BOOT_BITS
 from fleet.core.errors import Busy
 from fleet.core.transaction import Transaction
@@ -49,7 +50,10 @@ class AgentEvents:
             raise ValueError(f"a report has at most {MOST_EVENTS} events")
         doc = self._doc_of(node)
         fresh = self._fresh(doc, events)
-        readings = [self._reading(node, doc, number, event) for number, event, _ in fresh if _is_reading(event)]
+        readings: list[Message] = []
+        for number, event, _ in fresh:
+            if _is_reading(event):
+                readings += self._readings(node, doc, number, event)
         tx = Transaction()
         self._settle(tx, node, doc, done)
         for _, event, digest in fresh:
@@ -73,7 +77,7 @@ class AgentEvents:
         """A copy to change: the boot number and the next sequence number of the agent's readings, recent digests."""
         row = self._rows.get(node)
         if row is not None:
-            return row["doc"] | {"recent": list(row["doc"]["recent"])}
+            return {**row["doc"], "recent": list(row["doc"]["recent"])}
         boot = int.from_bytes(hashlib.sha256(f"{self._core.boot}:{node}".encode()).digest()[:4], "big")
         return {"boot": boot % (1 << BOOT_BITS), "next_seq": 0, "recent": []}
 
@@ -103,17 +107,28 @@ class AgentEvents:
                 fresh.append((number, event, digest))
         return fresh
 
-    def _reading(self, node: str, doc: Message, number: int, event: Message) -> Message:
-        """A sensor's event as a reading: `sensor_type` is the metric, `data.value` and `data.unit` the rest."""
-        data = event["data"]
-        reading = {"sensor": node, "metric": event["sensor_type"], "value": data.get("value"), "unit": data.get("unit")}
-        reading |= {"boot": doc["boot"], "seq": doc["next_seq"], "utc_ms": event["utc_ms"]}
-        try:
-            uplink.check_reading(reading)
-        except Rejected as error:
-            raise ValueError(f"events.{number}: {error}") from None
-        doc["next_seq"] += 1
-        return reading
+    def _readings(self, node: str, doc: Message, number: int, event: Message) -> list[Message]:
+        """One reading for each member of `data`, as in `{"temperature": 25.0, "humidity": 60.0}`.
+
+        A member `value` is named after `sensor_type` where that can be a metric, and `unit` belongs to it.
+        """
+        data, found = event["data"], []
+        for name, value in data.items():
+            if name == "unit":
+                continue
+            reading = {"sensor": node, "metric": name, "value": value, "boot": doc["boot"], "seq": doc["next_seq"]}
+            reading["utc_ms"] = event["utc_ms"]
+            if name == "value":
+                reading |= {"metric": _metric_of(event["sensor_type"]), "unit": data.get("unit")}
+            try:
+                uplink.check_reading(reading)
+            except Rejected as error:
+                raise ValueError(f"events.{number}.data.{name}: {error}") from None
+            doc["next_seq"] += 1
+            found.append(reading)
+        if not found:
+            raise ValueError(f'events.{number}.data: expected values, as in {{"temperature": 25.0}}')
+        return found
 
     def _keep(self, tx: Transaction, node: str, event: Message, digest: str, now_ms: int) -> None:
         core, severity = self._core, event["severity"]
@@ -125,6 +140,10 @@ class AgentEvents:
         tx.after.append(lambda _: core.event("agent.event", told))
         if severity == "critical" or (event["type"] == "alert" and severity != "info"):
             core.notify(tx, f"{event['type']} on {node}: {severity}", event["message"] or "No message.", node)
+
+
+def _metric_of(sensor_type: object) -> object:
+    return sensor_type if valid_metric(sensor_type) else "value"
 
 
 def _is_reading(event: Message) -> bool:

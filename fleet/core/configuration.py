@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from fleet.core.errors import Unknown
 from fleet.core.transaction import Transaction
 from fleet.wire import snapshot, uplink
 from fleet.wire.uplink import Message
@@ -18,6 +19,7 @@ class Configuration:
         self._rng = rng
         kept = {row["name"]: row["doc"] for row in slots}
         self.version: int = kept.get("config", {}).get("version", 0)
+        self.rules_settled = bool(kept.get("rules", {}).get("managed"))
 
     def set_rules(self, rules: list[Message], now_ms: int) -> None:
         """Replace all rules. Raises ValueError."""
@@ -37,6 +39,27 @@ class Configuration:
             core.event("alert.cleared", {"id": row["id"], "node": row["node"], "rule": row["rule"], "by": "cloud"})
         writes += [("upsert", "rules", {"name": rule["name"], "doc": rule}) for rule in rules]
         self.changed(writes, now_ms)
+
+    def put_rule(self, rule: Message, now_ms: int) -> bool:
+        """Add a rule, or put it in the place of the one of its name; whether it is new. Raises ValueError."""
+        rules = dict(self._core.alerts.rules)
+        new = rule["name"] not in rules
+        self._edit(list((rules | {rule["name"]: rule}).values()), rule["name"], now_ms)
+        return new
+
+    def drop_rule(self, name: str, now_ms: int) -> None:
+        """Forget a rule; its open alerts end. Raises Unknown."""
+        rules = dict(self._core.alerts.rules)
+        if rules.pop(name, None) is None:
+            raise Unknown(f"there is no rule {name!r}")
+        self._edit(list(rules.values()), name, now_ms)
+
+    def _edit(self, rules: list[Message], name: str, now_ms: int) -> None:
+        """The operator has decided over the rules here, so from now on an inventory file is late."""
+        self.set_rules(rules, now_ms)
+        self.rules_settled = True
+        self._core.stores.persist([("upsert", "slots", {"name": "rules", "doc": {"managed": True}})], None)
+        self._core.event("rule.changed", {"rule": name})
 
     def changed(self, writes: list[Any], now_ms: int) -> None:
         """A new version with `writes`, which nothing waits for."""

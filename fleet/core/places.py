@@ -42,7 +42,7 @@ class Places:
 
     def drop_site(self, site: str, now_ms: int) -> None:
         """Forget an empty site. Raises Unknown, Conflict."""
-        (view,) = [view for view in self.site_views() if view["id"] == site] or [None]
+        view = next((view for view in self.site_views() if view["id"] == site), None)
         if view is None:
             raise Unknown(f"there is no site {site!r}")
         if view["gateways"] or view["nodes"]:

@@ -26,15 +26,16 @@ from fleet.core.manager import FleetCore
 from fleet.host import inventory as inventories
 from fleet.host import notify
 from fleet.host.app import make_app
-from fleet.host.dispatch import CommandDesk
 from fleet.host.inventory import Inventory
+from fleet.host.keyring import Keyring
+from fleet.host.limits import rates_of
 from fleet.host.local_hub import MANAGER, LocalHub
 from fleet.host.lock import DirectoryLock
 from fleet.host.runtime import Runtime
 from fleet.host.settings import ServeSettings, SettingsError, read_lines, read_secret
 from fleet.host.stage import Stage
-from fleet.host.storage import Storage, StorageError, sqlite_url
-from fleet.host.tokens import TokenError, load_key
+from fleet.host.storage import Row, Storage, StorageError, sqlite_url
+from fleet.host.tokens import TokenError
 
 LOG = logging.getLogger("clawland.fleet")
 DATABASE_FILE = "fleet.sqlite"
@@ -85,7 +86,8 @@ def _prepare(settings: ServeSettings) -> Prepared:
     password = read_secret(settings.hub_password_file) if settings.hub_password_file else secrets.token_hex(32).encode()
     urls = _notify_urls(settings)
     stage, listening = Stage(), _listen(settings.host, settings.port)
-    return Prepared(settings, inventory, Login(MANAGER, password), urls, listening, stage, _HttpServer(make_app(stage)))
+    http = _HttpServer(make_app(stage, rates_of(settings.rate_limit)))
+    return Prepared(settings, inventory, Login(MANAGER, password), urls, listening, stage, http)
 
 
 def _notify_urls(settings: ServeSettings) -> list[str]:
@@ -124,12 +126,12 @@ def _open_trace(settings: ServeSettings) -> Tracer:
 
 async def _run(prepared: Prepared, clock: Clock, tracer: Tracer, stop: asyncio.Event) -> None:
     settings = prepared.settings
-    storage, key = _open_state(settings)
-    core = _make_core(storage, prepared.inventory, clock)
+    storage, keys = _open_state(settings)
+    core, restored = _make_core(storage, prepared.inventory, clock)
     async with _hub(settings, core, prepared.login) as target:
         runtime = Runtime(core, clock, storage, prepared.login, target, tracer, prepared.urls)
         stage, http = prepared.stage, prepared.http
-        stage.runtime, stage.key, stage.desk = runtime, key, CommandDesk(runtime)
+        stage.open(runtime, keys, restored)
         runtime.start()
         serving = asyncio.create_task(http.serve(sockets=[prepared.listening]))
         keeping = asyncio.create_task(_keep_utc(runtime))
@@ -138,24 +140,24 @@ async def _run(prepared: Prepared, clock: Clock, tracer: Tracer, stop: asyncio.E
             await until(stop, runtime.pump.failed(), asyncio.shield(serving))
         finally:
             keeping.cancel()
-            stage.desk.close()
+            stage.close()
             http.should_exit = True
             await asyncio.wait([serving])
             if not await runtime.close():
                 LOG.error("the database did not finish in time; what was not acknowledged will come again")
 
 
-def _open_state(settings: ServeSettings) -> tuple[Storage, bytes]:
+def _open_state(settings: ServeSettings) -> tuple[Storage, Keyring]:
     storage = Storage(sqlite_url(settings.data / DATABASE_FILE))
     try:
-        key = load_key(settings.data)
+        keys = Keyring(settings.data)
         storage.open()
     except (StorageError, TokenError) as error:
         raise CannotRun(f"{settings.data / DATABASE_FILE}: {error}") from None
-    return storage, key
+    return storage, keys
 
 
-def _make_core(storage: Storage, inventory: Inventory | None, clock: Clock) -> FleetCore:
+def _make_core(storage: Storage, inventory: Inventory | None, clock: Clock) -> tuple[FleetCore, dict[str, list[Row]]]:
     try:
         restored = storage.load()
     except StorageError as error:
@@ -166,7 +168,7 @@ def _make_core(storage: Storage, inventory: Inventory | None, clock: Clock) -> F
     core.learn_utc(clock.utc_ms(), now_ms)
     if inventory:
         inventories.apply(inventory, core, now_ms)
-    return core
+    return core, restored
 
 
 @contextlib.asynccontextmanager

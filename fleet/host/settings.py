@@ -33,6 +33,8 @@ class ServeSettings:
     notify_file: Path | None = None
     trace: Path | None = None
     sim_clock: bool = False
+    rate_limit: float = 100.0
+    """Requests a second that one caller may make in the long run."""
 
     def __post_init__(self) -> None:
         if self.hub is not None and self.hub_password_file is None:
