@@ -157,9 +157,9 @@ class Members:
             return site
         row = self._core.registry.gateways.get(gateway)
         if row is None:
-            raise ValueError(f"there is no gateway {gateway!r}")
+            raise Conflict(f"there is no gateway {gateway!r}")
         if site not in (None, row["doc"]["site"]):
-            raise ValueError(f"{gateway} is of the site {row['doc']['site']}, not {site}")
+            raise Conflict(f"{gateway} is of the site {row['doc']['site']}, not {site}")
         return str(row["doc"]["site"])
 
 

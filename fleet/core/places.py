@@ -50,10 +50,10 @@ class Places:
         self._drop("sites", self.sites, site)
 
     def put_group(self, group: str, doc: Message, now_ms: int) -> bool:
-        """Define a group by its `nodes`; whether it is new. Raises ValueError."""
+        """Define a group by its `nodes`; whether it is new. Raises Conflict, ValueError."""
         strangers = [node for node in doc["nodes"] if node not in self._core.registry.nodes]
         if strangers:
-            raise ValueError(f"there is no node {strangers[0]!r}")
+            raise Conflict(f"there is no node {strangers[0]!r}")
         return self._put("groups", self.groups, group, doc)
 
     def drop_group(self, group: str, now_ms: int) -> None:
@@ -73,7 +73,7 @@ class Places:
         if not valid_id(key):
             raise ValueError(f"{key!r} is not an id: 1 to 32 of a-z, 0-9 and '-', not '-' first")
         if key not in rows and len(rows) >= MOST_ROWS:
-            raise ValueError(f"there are {MOST_ROWS} {table} already")
+            raise Conflict(f"there are {MOST_ROWS} {table} already")
         new, tx = key not in rows, Transaction()
         self._change(tx, table, rows, {"id": key, "doc": doc})
         self._commit(tx, table, key, "added" if new else "changed")

@@ -10,6 +10,7 @@ from fleet.host.access import Doorkeeper
 from fleet.host.accounts import Row
 from fleet.host.answers import DENIED, answer, done, problem_docs
 from fleet.host.auth_routes import SECRET, NewPassword
+from fleet.host.bodies import Whole
 from fleet.host.deeds import kept, when
 from fleet.host.problems import Problem
 from fleet.host.stage import Stage
@@ -38,7 +39,7 @@ class ChangedUser(BaseModel):
 
     role: Role | None = None
     password: NewPassword | None = None
-    disabled: bool | None = None
+    disabled: bool | None = Field(None, strict=True)
 
 
 class NewToken(BaseModel):
@@ -48,7 +49,7 @@ class NewToken(BaseModel):
 
     name: Name
     role: Literal["viewer", "operator", "admin", "node", "gateway"]
-    ttl: int = Field(MONTH_S, ge=1, le=MAX_TTL_S, description="seconds")
+    ttl: Whole = Field(MONTH_S, ge=1, le=MAX_TTL_S, description="seconds")
 
 
 def router(stage: Stage, doors: Doorkeeper) -> APIRouter:

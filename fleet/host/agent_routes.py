@@ -18,6 +18,7 @@ from fleet.core.agents import HEARTBEAT_MS
 from fleet.host.access import Doorkeeper
 from fleet.host.accounts import REGISTRATION_S
 from fleet.host.answers import DENIED, answer, done, problem_docs
+from fleet.host.bodies import MOST_METADATA_BYTES, Capabilities, Count, Hardware, Id, NodeType, Whole, Word
 from fleet.host.deeds import ask, carry_out, check_size, kept, when
 from fleet.host.problems import Problem, unauthorized, unavailable
 from fleet.host.readings import utc_text
@@ -25,25 +26,10 @@ from fleet.host.stage import Stage
 from fleet.host.tokens import Caller, TokenError
 from fleet.host.views import node_type_of
 
-NodeType = Literal["microclaw", "picoclaw", "picclaw", "nanoclaw", "moltclaw"]
-Id = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$", description="1 to 32 of a-z, 0-9 and '-'")]
-Count = Annotated[int, Field(ge=0, le=2**53 - 1)]
 COMMAND_TYPES = ("restart", "update", "config")
 MOST_RESULT_BYTES = 4_096
-MOST_METADATA_BYTES = 4_096
 MOST_EVENT_BYTES = 8_192
 FIRST_DAY, LAST_DAY = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)
-
-
-class Hardware(BaseModel):
-    """What the agent runs on."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    chip: str | None = Field(None, max_length=64)
-    ram_kb: Count | None = None
-    flash_mb: Count | None = None
-    model: str | None = Field(None, max_length=64)
 
 
 class Registration(BaseModel):
@@ -52,7 +38,7 @@ class Registration(BaseModel):
     node_id: Id
     node_type: NodeType
     hardware: Hardware
-    capabilities: list[Annotated[str, Field(max_length=64)]] = Field(default_factory=list, max_length=64)
+    capabilities: Capabilities = Field(default_factory=list)
     metadata: dict[str, Any] = Field(default_factory=dict, description="anything; `location` is the node's site")
 
 
@@ -63,7 +49,7 @@ class Heartbeat(BaseModel):
     uptime_seconds: Count | None = None
     free_memory_kb: Count | None = None
     sensors_active: Count | None = None
-    wifi_rssi: int | None = Field(None, ge=-200, le=100, description="dBm")
+    wifi_rssi: Whole | None = Field(None, ge=-200, le=100, description="dBm")
 
 
 class AgentEvent(BaseModel):
@@ -71,7 +57,7 @@ class AgentEvent(BaseModel):
 
     event_type: Literal["sensor_reading", "alert", "error", "status_change"]
     timestamp: datetime = Field(description="ISO 8601; without an offset it is UTC")
-    sensor_type: str | None = Field(None, max_length=64)
+    sensor_type: Word | None = None
     severity: Literal["info", "warning", "error", "critical"] = "info"
     message: str = Field("", max_length=1_000)
     data: dict[str, Any] = Field(default_factory=dict, description='of a reading: {"temperature": 25.0, …}')
@@ -105,7 +91,7 @@ class Invitation(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     node_id: Id | None = Field(None, description="for this node only")
-    ttl: int = Field(REGISTRATION_S, ge=60, le=30 * 86_400, description="seconds")
+    ttl: Whole = Field(REGISTRATION_S, ge=60, le=30 * 86_400, description="seconds")
 
 
 _REGISTERED = {

@@ -4,7 +4,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp
 
 from fleet.host import (
@@ -77,7 +77,13 @@ def _add_health(app: FastAPI, stage: Stage, metrics: Metrics) -> None:
             raise Problem(503, "unavailable", "; ".join(broken), headers={"Retry-After": "2"}, checks=checks)
         return answer({"status": "ok", "checks": checks})
 
-    @app.get("/metrics", tags=["health"], summary="Prometheus metrics")
+    @app.get(
+        "/metrics",
+        tags=["health"],
+        summary="Prometheus metrics",
+        response_class=PlainTextResponse,
+        responses={200: {"description": "text format 0.0.4"}},
+    )
     async def scrape() -> Response:
         return Response(metrics.render(), media_type=CONTENT_TYPE)
 

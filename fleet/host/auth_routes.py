@@ -9,6 +9,7 @@ from starlette.responses import Response
 from fleet.host.access import Credentials, Doorkeeper
 from fleet.host.accounts import DEVICE_S, Session
 from fleet.host.answers import DENIED, answer, done, problem_docs
+from fleet.host.bodies import Whole
 from fleet.host.deeds import kept, when
 from fleet.host.passwords import LEAST_CHARS, MOST_CHARS
 from fleet.host.problems import Problem, unauthorized
@@ -53,7 +54,7 @@ class Rotation(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    overlap: int = Field(DEVICE_S, ge=0, le=MAX_TTL_S, description="seconds")
+    overlap: Whole = Field(DEVICE_S, ge=0, le=MAX_TTL_S, description="seconds")
 
 
 _TOKENS = done(
@@ -96,14 +97,19 @@ def _add_sessions(routes: APIRouter, stage: Stage, doors: Doorkeeper) -> None:
             return _session(session)
         caller = doors.somebody(request)
         if caller.role != "node":
-            raise Problem(400, "invalid", 'expected a refresh token, as in {"refresh_token": "…"}')
+            raise Problem(403, "forbidden", 'only agents do without a refresh token, as in {"refresh_token": "…"}')
         token, until_s = stage.accounts.device_token(caller.name)
         return answer({"node_id": caller.name, "token": token, "expires_at": when(until_s)}, headers=SECRET)
 
-    @routes.post("/logout", summary="End this login", status_code=204, responses=problem_docs(**DENIED))
+    @routes.post(
+        "/logout",
+        summary="End this login",
+        status_code=204,
+        responses=problem_docs(_409="the token comes from no login", **DENIED),
+    )
     async def logout(caller: Annotated[Caller, Depends(doors.anybody())]) -> Response:
         if not caller.session:
-            raise Problem(400, "invalid", "this token comes from no login; an admin can revoke it")
+            raise Problem(409, "conflict", "this token comes from no login; an admin can revoke it")
         await kept(stage.accounts.log_out(caller.session))
         return Response(status_code=204)
 

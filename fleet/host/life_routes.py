@@ -12,8 +12,8 @@ from starlette.responses import Response
 
 from firmware.wire.auth import KEY_BYTES
 from fleet.host.access import Doorkeeper
-from fleet.host.agent_routes import MOST_METADATA_BYTES, Hardware, Id, NodeType
 from fleet.host.answers import DENIED, answer, done, problem_docs
+from fleet.host.bodies import MOST_METADATA_BYTES, Capabilities, Hardware, Id, NodeType
 from fleet.host.deeds import carry_out, check_size
 from fleet.host.problems import Problem
 from fleet.host.readings import utc_text
@@ -35,7 +35,7 @@ class NewNode(BaseModel):
     gateway: Id | None = Field(None, description="its home; without one, `site` is needed")
     site: Id | None = None
     hardware: Hardware | None = None
-    capabilities: list[Annotated[str, Field(max_length=64)]] = Field(default_factory=list, max_length=64)
+    capabilities: Capabilities = Field(default_factory=list)
     metadata: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -86,7 +86,7 @@ def _add_members(routes: APIRouter, stage: Stage) -> None:
         "/nodes",
         summary="Add a node; its key is in the answer",
         status_code=201,
-        responses=done(201, *_WITH_KEY) | problem_docs(_409="the id is taken", **DENIED),
+        responses=done(201, *_WITH_KEY) | problem_docs(_409="the id is taken, or there is no such gateway", **DENIED),
     )
     async def add_node(node: NewNode) -> Response:
         check_size("metadata", node.metadata, MOST_METADATA_BYTES)
@@ -100,7 +100,7 @@ def _add_members(routes: APIRouter, stage: Stage) -> None:
         summary="Add a gateway; its key is in the answer",
         status_code=201,
         responses=done(201, "the key is shown this once", {"gateway": {"gateway_id": "gateway-07"}, "key": "…"})
-        | problem_docs(_409="the id is taken", **DENIED),
+        | problem_docs(_409="the id is taken, or there is no such gateway", **DENIED),
     )
     async def add_gateway(gateway: NewGateway) -> Response:
         found = {"id": gateway.gateway_id, "site": gateway.site, "role": gateway.role, "key": _new_key()}
@@ -135,7 +135,7 @@ def _add_changes(routes: APIRouter, stage: Stage) -> None:
         "/nodes/{node_id}/move",
         summary="To another home gateway, another site or both",
         responses=done(200, "the node as it is now", {"node_id": "sensor-07"})
-        | problem_docs(_409="the node has no gateway", **_NO_NODE),
+        | problem_docs(_409="there is no such gateway, or the node needs none", **_NO_NODE),
     )
     async def move(node_id: NodeId, where: Move) -> Response:
         await carry_out(stage, stage.runtime.core.members.move, node_id, where.gateway, where.site)

@@ -8,16 +8,16 @@ from starlette.responses import Response
 
 from fleet.core.places import Places
 from fleet.host.access import Doorkeeper
-from fleet.host.agent_routes import Id
 from fleet.host.answers import DENIED, answer, done, problem_docs
+from fleet.host.bodies import Id, Text
 from fleet.host.deeds import carry_out
 from fleet.host.problems import Problem
 from fleet.host.stage import Stage
 
 MOST_NODES = 10_000
-SiteId = Annotated[str, Path(max_length=64)]
-GroupId = Annotated[str, Path(max_length=32)]
-Text = Annotated[str, Field(max_length=200, pattern=r"^[^\x00]*$")]
+_ID = r"^[a-z0-9][a-z0-9-]{0,31}$"
+SiteId = Annotated[str, Path(pattern=_ID)]
+GroupId = Annotated[str, Path(pattern=_ID)]
 
 
 class Site(BaseModel):
@@ -27,8 +27,8 @@ class Site(BaseModel):
 
     title: Text = ""
     address: Text = ""
-    latitude: float | None = Field(None, ge=-90, le=90, allow_inf_nan=False)
-    longitude: float | None = Field(None, ge=-180, le=180, allow_inf_nan=False)
+    latitude: float | None = Field(None, strict=True, ge=-90, le=90, allow_inf_nan=False)
+    longitude: float | None = Field(None, strict=True, ge=-180, le=180, allow_inf_nan=False)
 
 
 class Group(BaseModel):
@@ -76,7 +76,7 @@ def _add_sites(routes: APIRouter, stage: Stage, viewer: list[Any], admin: list[A
         "/sites/{site_id}",
         summary="Describe a site",
         dependencies=admin,
-        responses=known | problem_docs(**DENIED),
+        responses=known | problem_docs(_409="there are too many", **DENIED),
     )
     async def put_site(site_id: SiteId, site: Site) -> Response:
         new = await carry_out(stage, _places(stage).put_site, site_id, site.model_dump())
@@ -118,7 +118,7 @@ def _add_groups(routes: APIRouter, stage: Stage, viewer: list[Any], admin: list[
         "/groups/{group_id}",
         summary="Define a group by its nodes",
         dependencies=admin,
-        responses=known | problem_docs(**DENIED),
+        responses=known | problem_docs(_409="there is no such node, or there are too many groups", **DENIED),
     )
     async def put_group(group_id: GroupId, group: Group) -> Response:
         doc = {"title": group.title, "nodes": sorted(set(group.nodes))}
