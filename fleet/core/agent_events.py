@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 KINDS = ("sensor_reading", "alert", "error", "status_change")
 SEVERITIES = ("info", "warning", "error", "critical")
 MOST_EVENTS = 100  # in one report
+DIGEST_CHARS = 15  # 60 bits: fits the 63 of a cursor, and an agent's events never meet by chance
 REMEMBERED = 256  # digests of an agent; a report is repeated at once or not at all
 
 Done = Callable[[bool], None]
@@ -101,7 +102,7 @@ class AgentEvents:
     def _fresh(self, doc: Message, events: list[Message]) -> list[tuple[int, Message, str]]:
         known, fresh = set(doc["recent"]), []
         for number, event in enumerate(events):
-            digest = hashlib.sha256(orjson.dumps(event, option=orjson.OPT_SORT_KEYS)).hexdigest()[:24]
+            digest = hashlib.sha256(orjson.dumps(event, option=orjson.OPT_SORT_KEYS)).hexdigest()[:DIGEST_CHARS]
             if digest not in known:
                 known.add(digest)
                 fresh.append((number, event, digest))

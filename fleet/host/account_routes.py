@@ -54,11 +54,10 @@ class NewToken(BaseModel):
 
 def router(stage: Stage, doors: Doorkeeper) -> APIRouter:
     """The routes of accounts."""
-    routes = APIRouter(prefix="/api/v1", tags=["users and tokens"])
-    managers = APIRouter(dependencies=[Depends(doors.needs("admin"))])
-    _add_users(managers, stage)
-    _add_tokens(managers, stage, doors)
-    routes.include_router(managers)
+    admin = [Depends(doors.needs("admin"))]
+    routes = APIRouter(prefix="/api/v1", tags=["users and tokens"], dependencies=admin)
+    _add_users(routes, stage)
+    _add_tokens(routes, stage, doors)
     return routes
 
 

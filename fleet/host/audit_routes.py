@@ -6,6 +6,7 @@ from fastapi import APIRouter, Depends, Path, Query
 from sqlalchemy import Connection, select, tuple_
 from starlette.responses import Response
 
+from fleet.core.agent_events import DIGEST_CHARS
 from fleet.host.access import Doorkeeper
 from fleet.host.answers import DENIED, answer, problem_docs
 from fleet.host.problems import Problem, unavailable
@@ -86,7 +87,7 @@ def _events(connection: Connection, node: str, cursor: str | None, limit: int) -
     query = query.order_by(NODE_EVENTS.c.utc_ms.desc(), NODE_EVENTS.c.id.desc()).limit(limit + 1)
     if cursor is not None:
         at_ms, digest = decode(cursor, 2)
-        place = tuple_(at_ms, f"{node}:{digest:024x}")
+        place = tuple_(at_ms, f"{node}:{digest:0{DIGEST_CHARS}x}")
         query = query.where(tuple_(NODE_EVENTS.c.utc_ms, NODE_EVENTS.c.id) < place)
     rows = connection.execute(query).all()
     events = [

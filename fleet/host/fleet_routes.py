@@ -35,12 +35,15 @@ Limit = Annotated[int, Query(ge=1, le=MAX_PAGE, description="readings on a page"
 
 def router(stage: Stage, doors: Doorkeeper) -> APIRouter:
     """The routes that only read."""
-    routes = APIRouter(prefix="/api/v1/fleet", tags=["fleet"])
-    readers = APIRouter(dependencies=[Depends(doors.needs("viewer"))])
+    prefix = "/api/v1/fleet"  # of each router: a route that is asked for its path knows only its own
+    routes = APIRouter(tags=["fleet"])
+    readers = APIRouter(prefix=prefix, dependencies=[Depends(doors.needs("viewer"))])
+    devices = APIRouter(prefix=prefix)
     _add_members(readers, stage)
-    _add_own(routes, stage, doors)
+    _add_own(devices, stage, doors)
     _add_readings(readers, stage)
     routes.include_router(readers)
+    routes.include_router(devices)
     return routes
 
 

@@ -72,12 +72,15 @@ _WITH_KEY = ("the key is shown this once", {"node": {"node_id": "sensor-07"}, "k
 
 def router(stage: Stage, doors: Doorkeeper) -> APIRouter:
     """The routes about members of the fleet."""
-    routes = APIRouter(prefix="/api/v1/fleet", tags=["members"])
-    managers = APIRouter(dependencies=[Depends(doors.needs("admin"))])
+    prefix = "/api/v1/fleet"  # of each router: a route that is asked for its path knows only its own
+    routes = APIRouter(tags=["members"])
+    managers = APIRouter(prefix=prefix, dependencies=[Depends(doors.needs("admin"))])
+    everybody = APIRouter(prefix=prefix)
     _add_members(managers, stage)
     _add_changes(managers, stage)
+    _add_configuration(everybody, stage, doors)
     routes.include_router(managers)
-    _add_configuration(routes, stage, doors)
+    routes.include_router(everybody)
     return routes
 
 
