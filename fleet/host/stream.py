@@ -54,11 +54,11 @@ class EventStream:
     async def _walk(self, start: int | None, kinds: tuple[str, ...]) -> AsyncIterator[bytes]:
         self._readers += 1
         try:
+            place = self._next if start is None else start
             yield b": the events of the fleet\n\n"
             if start is None:
                 message = "the events since then are not kept any more; read the state again"
-                yield self._line(self._next - 1, "stream.reset", {"message": message})
-            place = self._next if start is None else start
+                yield self._line(place - 1, "stream.reset", {"message": message})
             while not self._closed:
                 if place < self._first:
                     message = "this reader is too slow, events were passed over; read the state again and come back"

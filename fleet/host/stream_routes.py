@@ -1,11 +1,13 @@
 """`GET /api/v1/events/stream`: server-sent events."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Query
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
 
@@ -72,4 +74,5 @@ class _EventResponse(StreamingResponse):
             async with asyncio.timeout(STUCK_S):
                 await send(message)
 
-        await super().__call__(scope, receive, timely)
+        with contextlib.suppress(ClientDisconnect):  # so it is called, whoever gave up; the server closes what is left
+            await super().__call__(scope, receive, timely)

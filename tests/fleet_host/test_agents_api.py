@@ -142,11 +142,7 @@ async def test_a_command_is_fetched_and_acknowledged(fleet: Served) -> None:
 async def test_an_action_that_the_protocol_has_no_word_for_is_custom_and_may_fail(fleet: Served) -> None:
     own = await register(fleet)
     asking = asyncio.create_task(fleet.http.post("/api/nodes/agent-01/blink", json={"params": {"times": 2}}))
-    while not (poll := await fleet.http.post(f"{FLEET}/command", json={"node_id": "agent-01"}, headers=own)).json()[
-        "commands"
-    ]:
-        pass
-    (command,) = poll.json()["commands"]
+    command = await fetched(fleet, own)
     assert (command["command_type"], command["params"]) == ("custom", {"action": "blink", "times": 2})
     await fleet.http.post(
         f"{FLEET}/command/ack", json={"command_id": command["command_id"], "status": "timeout"}, headers=own
