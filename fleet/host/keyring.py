@@ -23,6 +23,8 @@ from fleet.host.tokens import (
     verify,
 )
 
+MOST_KNOWN = 1_000
+
 
 class Keyring:
     """The keys of one data directory."""
@@ -33,6 +35,7 @@ class Keyring:
         load_key(data)
         self._stamp: tuple[int, int] = (0, 0)
         self._keys: list[tuple[bytes, int | None]] = []
+        self._known: dict[str, tuple[Caller, float]] = {}  # tokens that were found good, and until when they are
         self._look()
 
     def issue(self, name: str, role: str, ttl_s: int, **more: object) -> str:
@@ -43,11 +46,22 @@ class Keyring:
     def verify(self, token: str) -> Caller:
         """Who the token stands for. Raises TokenError."""
         self._look()
-        signer, now_s = signer_of(token), time.time()
+        now_s = time.time()
+        known = self._known.get(token)
+        if known is not None and now_s < known[1]:
+            return known[0]
+        signer = signer_of(token)
         for key, until_s in self._keys:
             if signer == key_id(key) and (until_s is None or now_s < until_s):
-                return verify(key, token)
+                return self._remember(token, verify(key, token), until_s)
         return verify(self._keys[0][0], token)  # it names no key of ours: most likely it is refused, with words
+
+    def _remember(self, token: str, caller: Caller, until_s: int | None) -> Caller:
+        """Checking a signature takes longer than most answers, and the same token comes again and again."""
+        if len(self._known) >= MOST_KNOWN:
+            self._known.clear()
+        self._known[token] = (caller, caller.expires_s if until_s is None else min(caller.expires_s, until_s))
+        return caller
 
     def rotate(self, overlap_s: int) -> str:
         """A new key signs from now on; those before it verify for `overlap_s` more seconds. The new key's id."""
@@ -71,6 +85,7 @@ class Keyring:
             stamp = (found.st_mtime_ns, found.st_ino)
             if stamp != self._stamp:
                 self._keys, self._stamp = read_keys(self._path), stamp
+                self._known.clear()
 
     def _write(self, keys: list[tuple[bytes, int | None]]) -> None:
         draft = self._path.with_name(f"{self._path.name}.{os.getpid()}.{secrets.token_hex(4)}")

@@ -1,6 +1,7 @@
 """Users, logins, tokens, signing keys and the audit log, over the API."""
 
 import stat
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,9 @@ import pytest
 from pwdlib import PasswordHash
 from pwdlib.hashers.argon2 import Argon2Hasher
 
-from fleet.host import accounts, passwords
+from fleet.host import accounts, keyring, passwords
 from fleet.host.keyring import Keyring
-from fleet.host.tokens import TokenError, issue, load_key
+from fleet.host.tokens import Caller, TokenError, issue, load_key
 from tests.fleet_host.stand import Served, problem, served
 
 ALICE = {"name": "alice", "role": "operator", "password": "correct horse battery"}
@@ -233,6 +234,22 @@ def test_another_process_sees_a_rotation_with_its_next_request(tmp_path: Path) -
     assert there.verify(here.issue("bob", "viewer", 60)).name == "bob", "a damaged file takes nobody's key away"
     with pytest.raises(TokenError):
         Keyring(tmp_path)
+
+
+def test_a_token_is_looked_at_again_once_it_may_have_expired(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = Keyring(tmp_path)
+    token = keys.issue("bob", "viewer", 60)
+    keys.verify(token)
+
+    def expired(_key: bytes, _token: str) -> Caller:
+        raise TokenError("expired")
+
+    monkeypatch.setattr(keyring, "verify", expired)
+    assert keys.verify(token).name == "bob", "a signature is checked once"
+    later_s = time.time() + 61
+    monkeypatch.setattr(time, "time", lambda: later_s)
+    with pytest.raises(TokenError):
+        keys.verify(token)
 
 
 # --- the audit log ---------------------------------------------------------------------------------------------------
