@@ -130,6 +130,9 @@ def serve(
         Path | None,
         typer.Option(envvar=_env("TRACE"), help="Append events to this file, one JSON line each."),
     ] = None,
+    rate_limit: Annotated[
+        float, typer.Option(envvar=_env("RATE_LIMIT"), min=0.1, help="Requests a second that one caller may make.")
+    ] = 100.0,
     sim_clock: SimClock = False,
     log_level: LogLevel = "warning",
 ) -> None:
@@ -157,6 +160,7 @@ def serve(
             sim_clock,
             hub_host,
             hub_tls,
+            rate_limit,
         )
         from fleet.host.server import serve as run
 

@@ -14,15 +14,19 @@ from clawsim.randomness import secret
 from clawsim.virtual.host import VirtualHost
 from clawsim.virtual.machines.fleet import FLEET_STORE_US
 from fleet.core.commands import ENDED
+from fleet.host.accounts import Accounts
 from fleet.host.app import make_app
+from fleet.host.limits import Rate, Rates
 from fleet.host.stage import Stage
 from fleet.host.storage import Storage
-from fleet.host.tokens import issue
+from fleet.host.tokens import issue, verify
 
 CALLER = "scenario"
 TOKEN_TTL_S = 86_400
 LOOK_US = 100_000
 """How often a request looks whether what it waits for has come."""
+UNLIMITED = Rates(*[Rate(1e9, 1e9)] * 3)
+"""A rehearsal asks by the simulated clock, and limits go by the one on the wall."""
 PATIENCE_US = 3_600_000_000
 """How long a caller waits for a server that stands still."""
 
@@ -36,11 +40,12 @@ class VirtualApi:
     def __init__(self, world: Any) -> None:
         self._world = world
         stage: Any = Stage()
-        stage.key = secret(world.plan.seed, "api")
+        self._key = secret(world.plan.seed, "api")
+        stage.keys = SimpleNamespace(verify=lambda token: verify(self._key, token))
         stage.runtime = _Runtime(world)
         stage.desk = _Desk(world)
-        self._key: bytes = stage.key
-        self._app = make_app(stage)
+        stage.accounts = Accounts(stage.runtime, stage.keys, [], [])
+        self._app = make_app(stage, UNLIMITED)
 
     def request(self, method: str, path: str, body: Any, role: str, answered: Answered) -> None:
         """Send a request; `answered` is called when the answer is there, perhaps at once."""
@@ -145,7 +150,8 @@ class _Runtime:
 
     def __init__(self, world: Any) -> None:
         self._world = world
-        self.writer = SimpleNamespace(failing=None, waiting=0)
+        self.writer = SimpleNamespace(failing=None, waiting=0, submit=lambda writes, done: None)
+        self.clock = SimpleNamespace(utc_ms=world.utc_ms)
         self.counts: dict[str, int] = {}
         self.events = SimpleNamespace(counts=world.log.counts, listeners=[])
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from firmware.wire.rules import Episodes
 from fleet.core.conditions import Key, Sample
 from fleet.core.conditions import in_scope as is_in_scope
+from fleet.core.errors import Unknown
 from fleet.core.rows import ReadingRow
 from fleet.core.transaction import Transaction, Undo
 from fleet.core.watch import NO_NODE, Change, Watch, row_id
@@ -97,6 +98,36 @@ class Alerts:
             core.alarms.on_change(tx, self._watched(change, tx.undo), now_ms)
         if tx.writes:
             core.ingest.commit_alone(tx)
+
+    def open_episodes(self) -> list[tuple[str, str]]:
+        """Rule and node of every open episode."""
+        return list(self._episodes.open)
+
+    def acknowledge(self, tx: Transaction, alert: str, by: str, utc_ms: int) -> Message:
+        """Somebody has seen the alert; the first who says so is kept. Raises Unknown."""
+        row = self.rows.get(alert)
+        if row is None:
+            raise Unknown(f"there is no alert {alert!r}")
+        if row["doc"].get("acknowledged_by"):
+            return row
+        old = row["doc"]
+        row["doc"] = old | {"acknowledged_by": by, "acknowledged_utc_ms": utc_ms}
+        tx.upsert("alerts", row)
+        tx.undo.append(lambda: row.update(doc=old))
+        return row
+
+    def end_of(self, tx: Transaction, node: str, utc_ms: int) -> None:
+        """The node is no more, and so are its open episodes."""
+        for rule, of in [key for key in self._episodes.open if key[1] == node]:
+            episode = self._episodes.open.pop((rule, of))
+            tx.undo.append(partial(_put_back, self._episodes.open, (rule, of), episode))
+            old = self.rows.get(episode)
+            if old is not None:
+                ended = {"cleared_value": None, "cleared_by": "node decommissioned"}
+                row = old | {"state": "cleared", "cleared_utc_ms": utc_ms, "doc": old["doc"] | ended}
+                self.rows[episode] = row
+                tx.upsert("alerts", row)
+                tx.undo.append(partial(_put_back, self.rows, episode, old))
 
     def knows(self, episode: object) -> bool:
         """Whether there is an alert of that id."""

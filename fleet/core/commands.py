@@ -5,6 +5,7 @@ node executes an id once.
 """
 
 import json
+from functools import partial
 from typing import TYPE_CHECKING
 
 from firmware.wire.ids import valid_id
@@ -94,6 +95,8 @@ class Commands:
         status = message["status"]
         row["state"] = "failed" if status == "failed" else "acknowledged"
         told = {"status": status, "reason": message.get("reason"), "ended": self._core.utc_ms(now_ms)}
+        if message.get("result") is not None:
+            told["result"] = message["result"]
         row["doc"] = row["doc"] | told
         tx.upsert("commands", row)
         tx.after.append(lambda _: self._on_answered(row))
@@ -105,6 +108,34 @@ class Commands:
         fields = {"id": row["id"], "action": row["doc"]["action"], "target": row["target"]}
         told = {"reason": row["doc"]["reason"]} if row["state"] == "failed" else {"status": row["doc"]["status"]}
         self._core.event(f"command.{row['state']}", fields | told)
+        if row["doc"]["action"] == "config" and row["state"] == "acknowledged":
+            self._core.members.on_configured(row)
+
+    def open_for(self, target: str) -> list[Message]:
+        """The commands that `target` has not answered, oldest first."""
+        return [row for row in self._open.values() if row["target"] == target]
+
+    def hand_out(self, target: str, most: int, now_ms: int) -> list[Message]:
+        """What waits for a target that fetches its commands; again while it does not answer."""
+        self._expire(now_ms)
+        due_ms = now_ms - self._core.config.poll_again_ms
+        found = [row for row in self.open_for(target) if self._sent_ms.get(row["id"], due_ms) <= due_ms][:most]
+        for row in found:
+            self._sent_ms[row["id"]] = now_ms
+            self._mark_sent(row)
+        return found
+
+    def cancel(self, tx: Transaction, target: str, reason: str, now_ms: int) -> None:
+        """What `target` has not answered fails, if `tx` is committed."""
+        for row in self.open_for(target):
+            ended = {"reason": reason, "ended": self._core.utc_ms(now_ms)}
+            tx.upsert("commands", row | {"state": "failed", "doc": row["doc"] | ended})
+            tx.after.append(partial(self._on_cancelled, row, ended))
+
+    def _on_cancelled(self, row: Message, ended: Message, _now_ms: int) -> None:
+        if row["state"] in OPEN:
+            row |= {"state": "failed", "doc": row["doc"] | {"status": None} | ended}
+            self._on_answered(row)
 
     def on_gateway(self, gateway: str, now_ms: int) -> None:
         """The gateway is (back) there: send what waits for it at once."""
@@ -117,13 +148,16 @@ class Commands:
         """Send (again) and expire."""
         if self.due_ms is None or now_ms < self.due_ms:
             return
+        self._expire(now_ms)
+        for row in list(self._open.values()):
+            self._send(row, now_ms)
+        self._arm(now_ms)
+
+    def _expire(self, now_ms: int) -> None:
         utc_ms = self._core.utc_ms(now_ms)
         for row in list(self._open.values()):
             if utc_ms > row["doc"]["expires_utc_ms"]:
                 self._end(row, "expired", {}, now_ms)
-            else:
-                self._send(row, now_ms)
-        self._arm(now_ms)
 
     def _check(self, action: str, target: str, params: Message, ttl_ms: int) -> None:
         if not self._core.registry.knows(target):
@@ -162,10 +196,14 @@ class Commands:
         if row["target"] != gateway:
             message["target"] = row["target"]
         core.send(gateway, "cmd", uplink.encode(message))
+        self._mark_sent(row)
+
+    def _mark_sent(self, row: Message) -> None:
         if row["state"] == "queued":
             row["state"] = "sent"
-            core.stores.persist([("upsert", "commands", dict(row))], None)
-            core.event("command.sent", {"id": row["id"], "action": doc["action"], "target": row["target"]})
+            self._core.stores.persist([("upsert", "commands", dict(row))], None)
+            fields = {"id": row["id"], "action": row["doc"]["action"], "target": row["target"]}
+            self._core.event("command.sent", fields)
 
     def _end(self, row: Message, state: str, told: Message, now_ms: int) -> None:
         row["state"] = state

@@ -13,6 +13,8 @@ class FleetConfig:
     late_ms: int = 180_000
     """Older readings are stored but raise nothing and are never the latest value."""
     command_again_ms: int = 10_000
+    poll_again_ms: int = 60_000
+    """A command that an agent fetched and did not answer is handed out again."""
     alarm_ttl_ms: int = 300_000
     for_lag_ms: int = 65_000
     """How long readings may be on their way (a gateway's window and the transfer): `for` waits so long for one more."""

@@ -3,6 +3,7 @@
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from fleet.core.errors import Unknown
 from fleet.core.transaction import Transaction
 from fleet.wire import snapshot, uplink
 from fleet.wire.rule import BASE, capable, check_rule
@@ -22,6 +23,7 @@ class Configuration:
         self.version: int = kept.get("config", {}).get("version", 0)
         self._committed = self.version
         self._gone: set[str] = set()  # rules that were deleted since the start
+        self.rules_settled = bool(kept.get("rules", {}).get("managed"))
 
     def set_rules(self, rules: list[Message], now_ms: int) -> None:
         """Replace all rules. Raises ValueError."""
@@ -47,13 +49,45 @@ class Configuration:
             tx.upsert("rules", {"name": rule["name"], "doc": rule})
         self.changed(tx, now_ms)
 
+    def put_rule(self, rule: Message, now_ms: int) -> bool:
+        """Add a rule, or put it in the place of the one of its name; whether it is new. Raises ValueError."""
+        rules = dict(self._core.alerts.rules)
+        new = rule["name"] not in rules
+        self._edit(list((rules | {rule["name"]: rule}).values()), rule["name"], now_ms)
+        return new
+
+    def drop_rule(self, name: str, now_ms: int) -> None:
+        """Forget a rule; its open alerts end. Raises Unknown."""
+        rules = dict(self._core.alerts.rules)
+        if rules.pop(name, None) is None:
+            raise Unknown(f"there is no rule {name!r}")
+        self._edit(list(rules.values()), name, now_ms)
+
+    def _edit(self, rules: list[Message], name: str, now_ms: int) -> None:
+        """The operator has decided over the rules here, so from now on an inventory file is late."""
+        self.set_rules(rules, now_ms)
+        self.rules_settled = True
+        self._core.stores.persist([("upsert", "slots", {"name": "rules", "doc": {"managed": True}})], None)
+        self._core.event("rule.changed", {"rule": name})
+
     def changed(self, tx: Transaction, now_ms: int) -> None:
-        """What `tx` writes makes a new version, never one that a lost database has used before: at least the UTC in
-        seconds. Gateways are given it once it is committed."""
+        """What `tx` writes makes a new version, which the database has to take sooner or later."""
+        self._next(tx, now_ms)
+        self._core.stores.insist(tx, self._everything)
+
+    def change(self, tx: Transaction, now_ms: int) -> None:
+        """What `tx` changes makes a new version, unless the database refuses it: then nothing has changed."""
+        version = self._next(tx, now_ms)
+        tx.undo.append(lambda: self._settle(version))
+        self._core.stores.commit(tx)
+
+    def _next(self, tx: Transaction, now_ms: int) -> int:
+        """A new version, never one that a lost database has used before: at least the UTC in seconds. Gateways are
+        given it once it is committed."""
         self.version = version = max(self.version + 1, self._core.utc_ms(now_ms) // 1000)
         tx.upsert("slots", {"name": "config", "doc": {"version": version}})
         tx.after.append(lambda _: self._on_committed(version))
-        self._core.stores.insist(tx, self._everything)
+        return version
 
     def _everything(self, tx: Transaction) -> None:
         """All of the configuration as it is now."""
@@ -69,9 +103,13 @@ class Configuration:
             tx.upsert("alerts", row)
         tx.upsert("slots", {"name": "config", "doc": {"version": self.version}})
 
+    def _settle(self, version: int) -> None:
+        """Nothing of that version is on its way to the database any more."""
+        self._committed = max(version, self._committed)
+
     def _on_committed(self, version: int) -> None:
         core = self._core
-        self._committed = max(version, self._committed)
+        self._settle(version)
         for gateway in core.registry.gateways:
             if core.health.reachable(gateway):
                 self.push(gateway)

@@ -119,9 +119,7 @@ class Health:
             doc["heard_utc_ms"] = core.utc_ms(now_ms)
         before, doc["state"] = doc["state"], status
         if (status == "down") != (before == "down"):
-            subject = f"node {node} is {_WORDS[status]}"
-            notice = Notice(f"node.{status}", "warning", subject, f"Said by gateway {gateway}.", node)
-            self._tell(tx, notice, doc, core.maintenance.covers(node, core.utc_ms(now_ms)))
+            self.tell_node(tx, row, status, f"Said by gateway {gateway}.", now_ms)
         tx.upsert("nodes", row)
 
     def on_timer(self, now_ms: int) -> None:
@@ -132,6 +130,12 @@ class Health:
             if now_ms > heard_ms + self._core.config.gateway_down_ms:
                 self._gateway_down(gateway, now_ms - heard_ms, now_ms)
         self._arm()
+
+    def tell_node(self, tx: Transaction, row: Message, status: str, body: str, now_ms: int) -> None:
+        """A node is `down`, or `up` again."""
+        core, node = self._core, row["id"]
+        notice = Notice(f"node.{status}", "warning", f"node {node} is {_WORDS[status]}", body, node)
+        self._tell(tx, notice, row["doc"], core.maintenance.covers(node, core.utc_ms(now_ms)))
 
     def _tell_gateway(self, tx: Transaction, gateway: str, state: str, silent_ms: int, now_ms: int) -> None:
         core = self._core

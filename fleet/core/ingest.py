@@ -38,7 +38,7 @@ class Ingest:
         """`seen`: rows {"node", "boot", "ranges"} of what the database holds."""
         self._core = core
         self._seen = {(row["node"], row["boot"]): SeqRanges(map(tuple, row["ranges"])) for row in seen}
-        self._queue: list[tuple[str, str | None, list[Message]]] = []
+        self._queue: list[tuple[str, str | None, list[Message], Transaction | None]] = []
         self.committing = False
         self._bare_seq: dict[str, int] = {}
 
@@ -47,11 +47,16 @@ class Ingest:
         batch, readings, refused = uplink.decode_batch(payload)
         if len(self._queue) >= MOST_QUEUED:
             raise Rejected("too many batches wait for the database")
-        if batch is not None and any(g == gateway and b == batch for g, b, _ in self._queue):
+        if batch is not None and any(g == gateway and b == batch for g, b, *_ in self._queue):
             return  # a copy of one that waits
         for reading, reason in refused:
             self._refuse(gateway, reading, reason)
-        self._queue.append((gateway, batch, self._of_site(gateway, readings)))
+        self._queue.append((gateway, batch, self._of_site(gateway, readings), None))
+        self._commit_next(now_ms)
+
+    def add(self, origin: str, readings: list[Message], tx: Transaction, now_ms: int) -> None:
+        """Checked readings that came by another way than the hub, in one transaction with what `tx` holds."""
+        self._queue.append((origin, None, readings, tx))
         self._commit_next(now_ms)
 
     def _of_site(self, gateway: str, readings: list[Message]) -> list[Message]:
@@ -100,11 +105,13 @@ class Ingest:
             return
         taken, self._queue = self._queue[:MOST_A_COMMIT], self._queue[MOST_A_COMMIT:]
         commit = _Commit()
-        for gateway, batch, readings in taken:
+        for gateway, batch, readings, tx in taken:
             for reading in readings:
                 self._take(commit, gateway, reading, now_ms)
             if batch is not None:
                 commit.acks.append((gateway, batch))
+            if tx is not None:
+                commit.tx.join(tx)
         self.committing = True
         writes: list[Any] = [("readings", commit.rows)] if commit.rows else []
         if commit.copies:

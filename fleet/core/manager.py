@@ -8,6 +8,8 @@ from typing import Any
 from firmware.wire.messages import BOOT_BITS
 from firmware.wire.outputs import Event, Send
 from firmware.wire.topics import split, topic
+from fleet.core.agent_events import AgentEvents
+from fleet.core.agents import Agents
 from fleet.core.alarms import Alarms
 from fleet.core.alerts import Alerts
 from fleet.core.certificates import Certificates
@@ -18,7 +20,9 @@ from fleet.core.connection import Connection
 from fleet.core.health import Health
 from fleet.core.ingest import Ingest
 from fleet.core.maintenance import Maintenance
+from fleet.core.members import Members
 from fleet.core.notices import Notice, Notices
+from fleet.core.places import Places
 from fleet.core.registry import Registry
 from fleet.core.reports import Reports
 from fleet.core.rows import ReadingRow
@@ -45,6 +49,10 @@ class FleetCore:
         self.alarms = Alarms(self, now_ms)
         self.commands = Commands(self, restored.get("commands", []))
         self.health = Health(self, now_ms)
+        self.agents = Agents(self, now_ms)
+        self.agent_events = AgentEvents(self, restored.get("agents", []))
+        self.members = Members(self, restored.get("retired", []))
+        self.places = Places(self, restored.get("sites", []), restored.get("groups", []))
         self.ingest = Ingest(self, restored.get("seen", []))
         self.reports = Reports(self)
         self.notices = Notices(self, restored.get("notifications", []), rng, now_ms)
@@ -107,6 +115,7 @@ class FleetCore:
         self.stores.on_timer(now_ms)
         self.connection.on_timer(now_ms)
         self.health.on_timer(now_ms)
+        self.agents.on_timer(now_ms)
         self.commands.on_timer(now_ms)
         self.alerts.on_timer(now_ms)
         self.alarms.on_timer(now_ms)
@@ -118,6 +127,7 @@ class FleetCore:
             self.stores,
             self.connection,
             self.health,
+            self.agents,
             self.commands,
             self.alerts,
             self.alarms,
@@ -164,6 +174,16 @@ class FleetCore:
     ) -> Message:
         """Send `action` to a node or gateway; the command's row. Raises UnknownTarget, InvalidCommand."""
         return self.command_view(self.commands.request(action, target, params, by, ttl_ms, now_ms, key)["id"])
+
+    def acknowledge_alert(self, alert: str, by: str, now_ms: int) -> Message:
+        """Somebody has seen the alert; its row. Raises Unknown."""
+        tx = Transaction()
+        row = self.alerts.acknowledge(tx, alert, by, self.utc_ms(now_ms))
+        if tx.writes:
+            fields = {"id": row["id"], "node": row["node"], "by": by}
+            tx.after.append(lambda _: self.event("alert.acknowledged", fields))
+            self.stores.commit(tx)
+        return row
 
     # --- views ----------------------------------------------------------------------------------------------------
 

@@ -22,6 +22,7 @@ class Registry:
         self._core = core
         self.gateways = {row["id"]: dict(row) for row in gateways}
         self.nodes = {row["id"]: dict(row) for row in nodes}
+        self._ids: list[str] | None = None
 
     def add_gateway(self, gateway: Message, now_ms: int) -> None:
         """Register a gateway. Raises ValueError."""
@@ -39,11 +40,42 @@ class Registry:
         self._register("nodes", self.nodes, row, kept | {"home": node.get("gateway")}, now_ms)
 
     def discover(self, node: str, gateway: str) -> None:
-        """List a node that a gateway reports on though nobody registered it."""
+        """List a node that a gateway reports on though nobody registered it; what was let go stays so."""
+        if gateway not in self.gateways or node in self._core.members.retired:
+            return
         doc = {"state": "up", "attach": 0, "boot": None, "gateway": gateway, "home": gateway, "type": "unknown"}
         doc["site"] = self.gateways[gateway]["doc"]["site"]
         self.nodes[node] = {"id": node, "doc": doc}
+        self._ids = None
         self._core.stores.save("nodes", self.nodes[node])
+
+    def node_ids(self) -> list[str]:
+        """The ids of all nodes, in order."""
+        if self._ids is None:
+            self._ids = sorted(self.nodes)
+        return self._ids
+
+    def put(self, tx: Transaction, table: str, row: Message) -> None:
+        """A row of `gateways` or `nodes` takes the place of what was there, if `tx` is committed."""
+        rows = self.nodes if table == "nodes" else self.gateways
+        old, rows[row["id"]] = rows.get(row["id"]), row
+        self._ids = None
+        tx.upsert(table, row)
+        tx.undo.append(lambda: self._put_back(rows, row, old))
+
+    def drop_node(self, tx: Transaction, node: str) -> None:
+        """The node is no more, if `tx` is committed."""
+        row = self.nodes.pop(node)
+        self._ids = None
+        tx.writes.append(("delete", "nodes", node))
+        tx.undo.append(lambda: self._put_back(self.nodes, None, row))
+
+    def _put_back(self, rows: dict[str, Message], row: Message | None, old: Message | None) -> None:
+        self._ids = None
+        if old is not None:
+            rows[old["id"]] = old
+        elif row is not None and rows.get(row["id"]) is row:
+            del rows[row["id"]]
 
     def knows(self, target: str) -> bool:
         """Whether `target` is a registered node or gateway."""
@@ -88,8 +120,10 @@ class Registry:
         if not good:
             raise ValueError(f"the key of {entity_id} is not {KEY_BYTES} bytes in hex")
         changed = any(row["doc"].get(name) != value for name, value in kept.items())
+        row["doc"].setdefault("registered_utc_ms", self._core.utc_ms(now_ms))
         row["doc"].update(kept)
         rows[entity_id] = row
+        self._ids = None
         if changed:
             tx = Transaction()
             tx.upsert(table, row)

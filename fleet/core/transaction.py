@@ -25,6 +25,12 @@ class Transaction:
             kept["doc"] = dict(kept["doc"])
         self.writes.append(("upsert", table, kept))
 
+    def join(self, other: "Transaction") -> None:
+        """What `other` holds is committed together with this, or not at all."""
+        self.writes += other.writes
+        self.after += other.after
+        self.undo += other.undo
+
     def committed(self, now_ms: int) -> None:
         """The rows are durable."""
         for follow in self.after:

@@ -4,35 +4,63 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp
 
-from fleet.host import command_routes, fleet_routes, problems
+from fleet.host import (
+    account_routes,
+    agent_routes,
+    alert_routes,
+    audit_routes,
+    auth_routes,
+    command_routes,
+    fleet_routes,
+    life_routes,
+    place_routes,
+    problems,
+    rule_routes,
+    stream_routes,
+)
 from fleet.host.access import Doorkeeper
 from fleet.host.answers import PROBLEM_SCHEMA, answer
 from fleet.host.gate import Gate
+from fleet.host.limits import Rates
 from fleet.host.metrics import CONTENT_TYPE, Metrics
 from fleet.host.pki import routes as pki_routes
 from fleet.host.problems import Problem
 from fleet.host.stage import Stage
+from fleet.host.turnstile import Turnstile
 
 VERSION = "1"
+ROUTERS = (
+    agent_routes,
+    command_routes,
+    fleet_routes,
+    life_routes,
+    place_routes,
+    rule_routes,
+    alert_routes,
+    auth_routes,
+    account_routes,
+    audit_routes,
+    stream_routes,
+)
 _ABOUT = (
     "Registry, readings, alerts and commands of a Clawland fleet. Every `/api` route needs a token of `fleet token`."
 )
 
 
-def make_app(stage: Stage) -> ASGIApp:
+def make_app(stage: Stage, rates: Rates | None = None) -> ASGIApp:
     """The whole HTTP side of one fleet manager."""
     app = FastAPI(title="Clawland Fleet Manager", version=VERSION, description=_ABOUT, redoc_url=None)
     doors, metrics = Doorkeeper(stage), Metrics(stage)
-    app.include_router(command_routes.router(stage, doors))
-    app.include_router(fleet_routes.router(stage, doors))
+    for concern in ROUTERS:
+        app.include_router(concern.router(stage, doors))
     app.include_router(pki_routes.router(stage))
     _add_health(app, stage, metrics)
     problems.install(app)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
-    return Gate(app, metrics.observe)
+    return Gate(Turnstile(app, stage, rates or Rates()), metrics.observe)
 
 
 def _add_health(app: FastAPI, stage: Stage, metrics: Metrics) -> None:
@@ -51,7 +79,13 @@ def _add_health(app: FastAPI, stage: Stage, metrics: Metrics) -> None:
             raise Problem(503, "unavailable", "; ".join(broken), headers={"Retry-After": "2"}, checks=checks)
         return answer({"status": "ok", "checks": checks})
 
-    @app.get("/metrics", tags=["health"], summary="Prometheus metrics")
+    @app.get(
+        "/metrics",
+        tags=["health"],
+        summary="Prometheus metrics",
+        response_class=PlainTextResponse,
+        responses={200: {"description": "text format 0.0.4"}},
+    )
     async def scrape() -> Response:
         return Response(metrics.render(), media_type=CONTENT_TYPE)
 

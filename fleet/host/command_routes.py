@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from fleet.core.commands import InvalidCommand, UnknownTarget
 from fleet.host.access import Doorkeeper
-from fleet.host.answers import answer, documented, problem_docs
+from fleet.host.answers import DENIED, answer, documented, problem_docs
 from fleet.host.problems import Problem, unavailable
 from fleet.host.stage import Stage
 from fleet.host.storage import StorageError
@@ -63,9 +63,11 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
         _401="no valid token",
         _403="the token's role is too low",
         _404="there is no such node",
+        _409="the node is marked stolen",
         _413="the body is too long",
         _422="this Idempotency-Key was used for another command",
         _502="the node reported that it failed",
+        _429="too many requests; Retry-After says when to come back",
         _503="the database is not available; Retry-After says when to come back",
         _504="the command expired before it was delivered",
     ),
@@ -96,7 +98,7 @@ def router(stage: Stage, doors: Doorkeeper) -> APIRouter:
     @routes.get(
         "/api/v1/fleet/commands/{command_id}",
         summary="One command and its state",
-        responses=problem_docs(_401="no valid token", _404="there is no such command"),
+        responses=problem_docs(_404="there is no such command", **DENIED),
     )
     async def show(
         command_id: Annotated[str, Path(max_length=200)], _caller: Annotated[Caller, Depends(doors.needs("viewer"))]
@@ -125,6 +127,9 @@ def _action(action: str, request: CommandRequest) -> str:
 def _request(
     stage: Stage, node_id: str, action: str, request: CommandRequest, caller: Caller, key: str | None
 ) -> dict[str, Any]:
+    row = stage.runtime.core.registry.nodes.get(node_id)
+    if row is not None and row["doc"].get("stolen"):
+        raise Problem(409, "stolen", f"{node_id} is marked stolen; nothing is sent to it")
     ttl_ms = int((DEFAULT_TTL_S if request.ttl is None else request.ttl) * 1000)
     scoped_key = None if key is None else f"{caller.name}/{key}"  # one caller's keys are nobody else's
     try:

@@ -6,14 +6,14 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Depends, Path, Query
 from starlette.responses import Response
 
-from fleet.host import readings
+from fleet.host import downsample, readings
 from fleet.host.access import Doorkeeper
-from fleet.host.answers import answer, problem_docs
+from fleet.host.answers import DENIED, answer, problem_docs
 from fleet.host.problems import Problem, unavailable
 from fleet.host.readings import MAX_PAGE, BadCursor
 from fleet.host.stage import Stage
 from fleet.host.storage import StorageError
-from fleet.host.views import alert_json, gateway_json, node_detail_json, node_json, node_type_of
+from fleet.host.views import NODE_STATUS, alert_json, gateway_json, node_detail_json, node_json, node_type_of
 
 MAX_NODES_PAGE = 100
 DEFAULT_PAGE = 1_000
@@ -22,20 +22,33 @@ LAST_DAY_MS = 253_402_300_799_000  # year 9999, the last that ISO 8601 writes wi
 NodeType = Literal["microclaw", "picoclaw", "picclaw", "nanoclaw", "moltclaw"]
 Status = Literal["online", "offline", "down", "unknown"]
 Cursor = Annotated[str | None, Query(max_length=80, description="`next_cursor` of the page before")]
+Points = Annotated[
+    int | None,
+    Query(
+        ge=2,
+        le=downsample.MOST_POINTS,
+        description="at most so many readings stand for all of a metric: the lowest and highest of each slice of time",
+    ),
+]
 Limit = Annotated[int, Query(ge=1, le=MAX_PAGE, description="readings on a page")]
-_DENIED = {"_401": "no valid token", "_503": "the database is not available; Retry-After says when to come back"}
 
 
 def router(stage: Stage, doors: Doorkeeper) -> APIRouter:
     """The routes that only read."""
-    routes = APIRouter(prefix="/api/v1/fleet", tags=["fleet"], dependencies=[Depends(doors.needs("viewer"))])
-    _add_members(routes, stage)
-    _add_readings(routes, stage)
+    prefix = "/api/v1/fleet"  # of each router: a route that is asked for its path knows only its own
+    routes = APIRouter(tags=["fleet"])
+    readers = APIRouter(prefix=prefix, dependencies=[Depends(doors.needs("viewer"))])
+    devices = APIRouter(prefix=prefix)
+    _add_members(readers, stage)
+    _add_own(devices, stage, doors)
+    _add_readings(readers, stage)
+    routes.include_router(readers)
+    routes.include_router(devices)
     return routes
 
 
 def _add_members(routes: APIRouter, stage: Stage) -> None:
-    @routes.get("/nodes", summary="Nodes, by id", responses=problem_docs(_400="bad filter", **_DENIED))
+    @routes.get("/nodes", summary="Nodes, by id", responses=problem_docs(**DENIED))
     async def nodes(
         node_type: Annotated[NodeType | None, Query(description="only of this type")] = None,
         status: Annotated[Status | None, Query(description="only in this state")] = None,
@@ -43,24 +56,19 @@ def _add_members(routes: APIRouter, stage: Stage) -> None:
         page: Annotated[int, Query(ge=1, le=1_000_000)] = 1,
         limit: Annotated[int, Query(ge=1, le=MAX_NODES_PAGE)] = 20,
     ) -> Response:
-        wanted = {"node_type": node_type and node_type_of(node_type), "status": status}
-        found = [node_json(view) for view in stage.runtime.core.node_views()]
-        found = [node for node in found if all(value in (None, node[name]) for name, value in wanted.items())]
-        found = [node for node in found if location in (None, node["metadata"]["site"])]
-        found.sort(key=lambda node: str(node["node_id"]))
-        some = found[(page - 1) * limit : page * limit]
+        core = stage.runtime.core
+        found = core.registry.node_ids()
+        if (node_type, status, location) != (None, None, None):
+            found = _selected(core.registry.nodes, found, node_type, status, location)
+        some = [node_json(core.node_view(node)) for node in found[(page - 1) * limit : page * limit]]
         return answer({"nodes": some, "pagination": {"page": page, "limit": limit, "total": len(found)}})
 
-    @routes.get("/nodes/{node_id}", summary="One node", responses=problem_docs(_404="there is no such node", **_DENIED))
-    async def node(node_id: Annotated[str, Path(max_length=32)]) -> Response:
-        return answer(node_detail_json(_node_view(stage, node_id)))
-
-    @routes.get("/gateways", summary="Gateways, by id", responses=problem_docs(**_DENIED))
+    @routes.get("/gateways", summary="Gateways, by id", responses=problem_docs(**DENIED))
     async def gateways() -> Response:
         found = [gateway_json(view) for view in stage.runtime.core.gateway_views()]
         return answer({"gateways": sorted(found, key=lambda gateway: str(gateway["gateway_id"]))})
 
-    @routes.get("/alerts", summary="Alert episodes, latest first", responses=problem_docs(**_DENIED))
+    @routes.get("/alerts", summary="Alert episodes, latest first", responses=problem_docs(**DENIED))
     async def alerts(
         state: Annotated[Literal["open", "cleared", "all"], Query(description="which episodes")] = "all",
         node_id: Annotated[str | None, Query(max_length=32, description="only of this node")] = None,
@@ -73,11 +81,55 @@ def _add_members(routes: APIRouter, stage: Stage) -> None:
         return answer(_alert_page(found, cursor, limit))
 
 
+def _add_own(routes: APIRouter, stage: Stage, doors: Doorkeeper) -> None:
+    """What a device may read about itself, too."""
+    own = Depends(doors.needs_or_is("viewer", "node", "node_id"))
+
+    @routes.get(
+        "/nodes/{node_id}",
+        summary="One node",
+        dependencies=[own],
+        responses=problem_docs(_404="there is no such node", **DENIED),
+    )
+    async def node(node_id: Annotated[str, Path(max_length=32)]) -> Response:
+        return answer(node_detail_json(_node_view(stage, node_id)))
+
+    @routes.get(
+        "/gateways/{gateway_id}",
+        summary="One gateway",
+        dependencies=[Depends(doors.needs_or_is("viewer", "gateway", "gateway_id"))],
+        responses=problem_docs(_404="there is no such gateway", **DENIED),
+    )
+    async def gateway(gateway_id: Annotated[str, Path(max_length=32)]) -> Response:
+        view = next((view for view in stage.runtime.core.gateway_views() if view["id"] == gateway_id), None)
+        if view is None:
+            raise Problem(404, "not_found", f"there is no gateway {gateway_id!r}")
+        return answer(gateway_json(view))
+
+
+def _selected(
+    rows: dict[str, Any], ids: list[str], node_type: str | None, status: str | None, location: str | None
+) -> list[str]:
+    """The ids whose row is of that type, state and place, each unless None."""
+    kind = node_type and node_type_of(node_type)
+
+    def fits(node: str) -> bool:
+        doc = rows[node]["doc"]
+        places = (doc.get("site"), (doc.get("metadata") or {}).get("location"))
+        return (
+            (kind is None or node_type_of(str(doc.get("type"))) == kind)
+            and (status is None or NODE_STATUS.get(doc["state"], "unknown") == status)
+            and (location is None or location in places)
+        )
+
+    return [node for node in ids if fits(node)]
+
+
 def _add_readings(routes: APIRouter, stage: Stage) -> None:
     @routes.get(
         "/nodes/{node_id}/readings",
         summary="Readings of one node by the time they were read",
-        responses=problem_docs(_400="bad filter or cursor", _404="there is no such node", **_DENIED),
+        responses=problem_docs(_404="there is no such node", **DENIED),
     )
     async def of_node(
         node_id: Annotated[str, Path(max_length=32)],
@@ -86,8 +138,11 @@ def _add_readings(routes: APIRouter, stage: Stage) -> None:
         until: Annotated[datetime | None, Query(alias="to", description="ISO 8601; the moment after the last")] = None,
         cursor: Cursor = None,
         limit: Limit = DEFAULT_PAGE,
+        points: Points = None,
     ) -> Response:
         _node_view(stage, node_id)
+        if points is not None:
+            return await _downsampled(stage, node_id, metric, _utc_ms(since), _utc_ms(until), points)
         page = await _read(
             stage, readings.node_readings, node_id, metric, _utc_ms(since), _utc_ms(until), cursor, limit
         )
@@ -96,12 +151,24 @@ def _add_readings(routes: APIRouter, stage: Stage) -> None:
     @routes.get(
         "/readings",
         summary="Readings of all nodes in the order of storage; each exactly once, while more arrive",
-        responses=problem_docs(_400="bad cursor", **_DENIED),
+        responses=problem_docs(**DENIED),
     )
     async def of_all(cursor: Cursor = None, limit: Limit = DEFAULT_PAGE) -> Response:
         page = await _read(stage, readings.all_readings, cursor, limit)
         conflicts = await _read(stage, readings.count_conflicts)
         return answer({"readings": page.readings, "next_cursor": page.next_cursor, "conflicts": conflicts})
+
+
+async def _downsampled(
+    stage: Stage, node: str, metric: str | None, since_ms: int | None, until_ms: int | None, points: int
+) -> Response:
+    if metric is None:
+        raise Problem(400, "invalid", "query.metric: needed with points: one curve is drawn through them")
+    try:
+        found, read = await _read(stage, downsample.extremes, node, metric, since_ms, until_ms, points)
+    except downsample.TooMany as error:
+        raise Problem(400, "invalid", str(error)) from None
+    return answer({"readings": found, "next_cursor": None, "downsampled_from": read})
 
 
 async def _read(stage: Stage, query: Any, *args: Any) -> Any:

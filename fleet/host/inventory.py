@@ -43,14 +43,19 @@ def load(path: Path) -> Inventory:
 
 
 def apply(inventory: Inventory, core: Any, now_ms: int) -> None:
-    """Hands everything to the core, gateways first. Raises SettingsError with the item that the core refuses."""
+    """Hands everything to the core, gateways first. Raises SettingsError with the item that the core refuses.
+
+    What an operator has decided over the API since stays as it is.
+    """
     for name, items, add in (
         ("gateways", inventory.gateways, core.add_gateway),
         ("nodes", inventory.nodes, core.add_node),
     ):
         for number, item in enumerate(items):
-            _try(inventory.path, f"{name}.{number}", add, item, now_ms)
-    _try(inventory.path, "rules", core.set_rules, inventory.rules, now_ms)
+            if not core.members.is_settled(item["id"]):
+                _try(inventory.path, f"{name}.{number}", add, item, now_ms)
+    if not core.configuration.rules_settled:
+        _try(inventory.path, "rules", core.set_rules, inventory.rules, now_ms)
 
 
 def _try(path: Path, place: str, add: Callable[[Any, int], object], what: object, now_ms: int) -> None:

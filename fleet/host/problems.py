@@ -10,6 +10,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import Match
 
 LOG = logging.getLogger(__name__)
 MEDIA_TYPE = "application/problem+json"
@@ -83,11 +84,22 @@ def _place(location: tuple[int | str, ...]) -> str:
     return ".".join(str(part) for part in location)
 
 
-async def _on_http(_request: Request, error: Exception) -> Response:
+async def _on_http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101
+    if error.status_code == 405:
+        return Problem(405, "method_not_allowed", "not for this URL", headers=_allowed(request)).response()
     phrase = HTTPStatus(error.status_code).phrase
     word = "invalid" if error.status_code == 400 else phrase.lower().replace(" ", "_")
     return Problem(error.status_code, word, str(error.detail), headers=error.headers).response()
+
+
+def _allowed(request: Request) -> dict[str, str]:
+    """All methods of the URL: several routes may share it, each with one of them (RFC 9110 section 10.2.1)."""
+    methods: set[str] = set()
+    for route in request.app.routes:
+        if route.matches(request.scope)[0] is not Match.NONE:
+            methods |= getattr(route, "methods", None) or set()
+    return {"Allow": ", ".join(sorted(methods))}
 
 
 async def _on_bug(request: Request, error: Exception) -> Response:

@@ -49,7 +49,7 @@ def all_readings(connection: Connection, cursor: str | None, limit: int) -> Page
     """Readings of every node in the order of storage. Raises BadCursor."""
     query: Select[Any] = select(*_COLUMNS).order_by(READINGS.c.id).limit(limit + 1)
     if cursor is not None:
-        query = query.where(READINGS.c.id > _decode(cursor, 1)[0])
+        query = query.where(READINGS.c.id > decode(cursor, 1)[0])
     rows = connection.execute(query).all()
     return _page(rows, limit, lambda row: (row.id,))
 
@@ -67,9 +67,9 @@ def node_readings(
     query: Select[Any] = select(*_COLUMNS).where(READINGS.c.node == node)
     if metric is not None:
         query = query.where(READINGS.c.metric == metric)
-    query = _between(query, from_ms, to_ms)
+    query = between(query, from_ms, to_ms)
     if cursor is not None:
-        query = query.where(tuple_(READ_AT, READINGS.c.id) > tuple_(*_decode(cursor, 2)))
+        query = query.where(tuple_(READ_AT, READINGS.c.id) > tuple_(*decode(cursor, 2)))
     rows = connection.execute(query.order_by(READ_AT, READINGS.c.id).limit(limit + 1)).all()
     return _page(rows, limit, lambda row: (row.stored_utc_ms if row.utc_ms is None else row.utc_ms, row.id))
 
@@ -94,7 +94,13 @@ def utc_text(utc_ms: int | None) -> str | None:
         return None
 
 
-def _between(query: Select[Any], from_ms: int | None, to_ms: int | None) -> Select[Any]:
+def columns() -> tuple[Any, ...]:
+    """What `render` needs of a row."""
+    return _COLUMNS
+
+
+def between(query: Select[Any], from_ms: int | None, to_ms: int | None) -> Select[Any]:
+    """Of the readings that `query` selects, those from `from_ms` up to but not at `to_ms`."""
     if from_ms is not None:
         query = query.where(from_ms <= READ_AT)
     return query if to_ms is None else query.where(to_ms > READ_AT)
@@ -103,10 +109,11 @@ def _between(query: Select[Any], from_ms: int | None, to_ms: int | None) -> Sele
 def _page(rows: Sequence[Any], limit: int, place: Any) -> Page:
     more = len(rows) > limit
     kept = rows[:limit]
-    return Page([_render(row) for row in kept], _encode(place(kept[-1])) if more and kept else None)
+    return Page([render(row) for row in kept], encode(place(kept[-1])) if more and kept else None)
 
 
-def _render(row: Any) -> dict[str, Any]:
+def render(row: Any) -> dict[str, Any]:
+    """A row as a JSON object."""
     _, node, boot, seq, metric, value, unit, utc_ms, quality, gateway, stored_ms = row
     return {
         "node": node,
@@ -122,11 +129,11 @@ def _render(row: Any) -> dict[str, Any]:
     }
 
 
-def _encode(place: tuple[int, ...]) -> str:
+def encode(place: tuple[int, ...]) -> str:
     return base64.urlsafe_b64encode(".".join(map(str, place)).encode()).decode().rstrip("=")
 
 
-def _decode(cursor: str, parts: int) -> list[int]:
+def decode(cursor: str, parts: int) -> list[int]:
     try:
         if len(cursor) > _MAX_CURSOR_CHARS:
             raise BadCursor

@@ -59,7 +59,7 @@ class Runtime:
         tracer: Tracer,
         urls: Sequence[str],
     ) -> None:
-        self.core, self.clock, self.storage = core, clock, storage
+        self.core, self.clock, self.storage, self.broker = core, clock, storage, hub
         self.events = EventTap(tracer)
         self.counts = {"readings_stored": 0, "transactions": 0, "transactions_failed": 0, "reading_conflicts": 0}
         self._loop = asyncio.get_running_loop()
@@ -103,10 +103,17 @@ class Runtime:
         except SQLAlchemyError as error:
             raise StorageError(one_line(error)) from error
 
+    async def save(self, writes: Sequence[Any]) -> None:
+        """Stores what is not the core's, as one transaction. Raises StorageError."""
+        await self._written(writes)
+
     async def committed(self) -> None:
         """Waits until everything that was asked to be stored so far is on disk. Raises StorageError."""
+        await self._written([])
+
+    async def _written(self, writes: Sequence[Any]) -> None:
         done: asyncio.Future[str | None] = self._loop.create_future()
-        self.writer.submit([], lambda _conflicts, reason: _answer(done, reason))
+        self.writer.submit(writes, lambda _conflicts, reason: _answer(done, reason))
         reason = await done
         if reason is not None:
             raise StorageError(reason)

@@ -26,8 +26,9 @@ from fleet.core.manager import FleetCore
 from fleet.host import inventory as inventories
 from fleet.host import notify
 from fleet.host.app import make_app
-from fleet.host.dispatch import CommandDesk
 from fleet.host.inventory import Inventory
+from fleet.host.keyring import Keyring
+from fleet.host.limits import rates_of
 from fleet.host.local_hub import MANAGER, LocalHub
 from fleet.host.lock import DirectoryLock
 from fleet.host.pki.authority import Authority
@@ -35,8 +36,8 @@ from fleet.host.pki.keeping import hub_files, keep_certificates, manager_tls
 from fleet.host.runtime import Runtime
 from fleet.host.settings import ServeSettings, SettingsError, read_lines, read_secret
 from fleet.host.stage import Stage
-from fleet.host.storage import Storage, StorageError, sqlite_url
-from fleet.host.tokens import TokenError, load_key
+from fleet.host.storage import Row, Storage, StorageError, sqlite_url
+from fleet.host.tokens import TokenError
 
 LOG = logging.getLogger("clawland.fleet")
 DATABASE_FILE = "fleet.sqlite"
@@ -87,7 +88,8 @@ def _prepare(settings: ServeSettings) -> Prepared:
     login, urls = _login(settings), _notify_urls(settings)
     stage, listening = Stage(), _listen(settings.host, settings.port)
     stage.authority = Authority(settings.data)
-    return Prepared(settings, inventory, login, urls, listening, stage, _HttpServer(make_app(stage)))
+    http = _HttpServer(make_app(stage, rates_of(settings.rate_limit)))
+    return Prepared(settings, inventory, login, urls, listening, stage, http)
 
 
 def _login(settings: ServeSettings) -> Login:
@@ -131,12 +133,12 @@ def _open_trace(settings: ServeSettings) -> Tracer:
 
 async def _run(prepared: Prepared, clock: Clock, tracer: Tracer, stop: asyncio.Event) -> None:
     settings = prepared.settings
-    storage, key = _open_state(settings)
-    core = _make_core(storage, prepared.inventory, clock)
+    storage, keys = _open_state(settings)
+    core, restored = _make_core(storage, prepared.inventory, clock)
     async with _hub(settings, core, prepared.login) as target:
         runtime = Runtime(core, clock, storage, prepared.login, target, tracer, prepared.urls)
         stage, http = prepared.stage, prepared.http
-        stage.runtime, stage.key, stage.desk = runtime, key, CommandDesk(runtime)
+        stage.open(runtime, keys, restored)
         runtime.start()
         serving = asyncio.create_task(http.serve(sockets=[prepared.listening]))
         work = (_keep_utc(runtime), keep_certificates(runtime, Authority(settings.data)))
@@ -147,24 +149,24 @@ async def _run(prepared: Prepared, clock: Clock, tracer: Tracer, stop: asyncio.E
         finally:
             for task in keeping:
                 task.cancel()
-            stage.desk.close()
+            stage.close()
             http.should_exit = True
             await asyncio.wait([serving])
             if not await runtime.close():
                 LOG.error("the database did not finish in time; what was not acknowledged will come again")
 
 
-def _open_state(settings: ServeSettings) -> tuple[Storage, bytes]:
+def _open_state(settings: ServeSettings) -> tuple[Storage, Keyring]:
     storage = Storage(sqlite_url(settings.data / DATABASE_FILE))
     try:
-        key = load_key(settings.data)
+        keys = Keyring(settings.data)
         storage.open()
     except (StorageError, TokenError) as error:
         raise CannotRun(f"{settings.data / DATABASE_FILE}: {error}") from None
-    return storage, key
+    return storage, keys
 
 
-def _make_core(storage: Storage, inventory: Inventory | None, clock: Clock) -> FleetCore:
+def _make_core(storage: Storage, inventory: Inventory | None, clock: Clock) -> tuple[FleetCore, dict[str, list[Row]]]:
     try:
         restored = storage.load()
     except StorageError as error:
@@ -175,7 +177,7 @@ def _make_core(storage: Storage, inventory: Inventory | None, clock: Clock) -> F
     core.learn_utc(clock.utc_ms(), now_ms)
     if inventory:
         inventories.apply(inventory, core, now_ms)
-    return core
+    return core, restored
 
 
 @contextlib.asynccontextmanager

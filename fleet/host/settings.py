@@ -39,6 +39,8 @@ class ServeSettings:
     sim_clock: bool = False
     hub_host: str = "127.0.0.1"
     hub_tls: bool = False
+    rate_limit: float = 100.0
+    """Requests a second that one caller may make in the long run."""
 
     def __post_init__(self) -> None:
         if self.hub is not None and self.hub_password_file is None and not self.hub_tls:

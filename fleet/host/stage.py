@@ -1,18 +1,34 @@
 """What the routes work with.
 
 The application is put together before the core exists: that takes long, and the clock of a simulated run ticks from the
-moment in which the server is handed it. Nothing is served before `runtime`, `key` and `desk` are there.
+moment in which the server is handed it. Nothing is served before `open`.
 """
 
+from fleet.host.accounts import Accounts
 from fleet.host.dispatch import CommandDesk
+from fleet.host.keyring import Keyring
 from fleet.host.pki.authority import Authority
 from fleet.host.runtime import Runtime
+from fleet.host.stream import EventStream
 
 
 class Stage:
     """Set once, before the first request."""
 
     runtime: Runtime
-    key: bytes
+    keys: Keyring
     desk: CommandDesk
     authority: Authority | None = None
+    accounts: Accounts
+    stream: EventStream
+
+    def open(self, runtime: Runtime, keys: Keyring, restored: dict[str, list[dict[str, object]]]) -> None:
+        """Everything is there; `restored` are the database's rows by table."""
+        self.runtime, self.keys = runtime, keys
+        self.desk, self.stream = CommandDesk(runtime), EventStream(runtime.events.listeners, runtime.core.boot)
+        self.accounts = Accounts(runtime, keys, restored.get("users", []), restored.get("tokens", []))
+
+    def close(self) -> None:
+        """Lets every request that waits answer: the server is about to stop."""
+        self.desk.close()
+        self.stream.close()

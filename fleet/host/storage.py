@@ -15,7 +15,7 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyErro
 
 from fleet.core.rows import ReadingRow
 from fleet.host.latest import latest_readings
-from fleet.host.tables import CORE_TABLES, METADATA, PROBE, READINGS, key_column
+from fleet.host.tables import CORE_TABLES, LOG_TABLES, METADATA, PROBE, READINGS, key_column
 
 Write = tuple[Any, ...]
 Row = dict[str, Any]
@@ -103,6 +103,8 @@ class Storage:
                 conflicts += self._store_or_compare(connection, write[1])
             elif kind == "upsert":
                 self._upsert(connection, write[1], write[2])
+            elif kind == "append":
+                connection.execute(self._insert(LOG_TABLES[write[1]]).on_conflict_do_nothing(), write[2])
             else:
                 table = CORE_TABLES[write[1]]
                 connection.execute(delete(table).where(key_column(table) == write[2]))

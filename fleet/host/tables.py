@@ -117,7 +117,40 @@ _documents(
 )
 _documents("maintenance", "id")
 _documents("pending", "id")
+_documents("agents", "id")
+_documents("retired", "id")
+_documents("sites", "id")
+_documents("groups", "id")
+_documents("users", "name")
+_documents("tokens", "id")
 CORE_TABLES = {name: table for name, table in METADATA.tables.items() if table is not READINGS}
+
+# What is only ever added to, and never restored: who did what over the API, and what agents reported beside readings.
+AUDIT = Table(
+    "audit",
+    METADATA,
+    Column("id", _SERIAL, primary_key=True, autoincrement=True),
+    Column("utc_ms", BigInteger, nullable=False),
+    Column("who", String(KEY_CHARS), nullable=False),
+    Column("role", String(ID_CHARS)),
+    Column("method", String(ID_CHARS), nullable=False),
+    Column("route", String(KEY_CHARS), nullable=False),
+    Column("status", Integer, nullable=False),
+    Column("doc", Json),
+)
+NODE_EVENTS = Table(
+    "node_events",
+    METADATA,
+    Column("id", String(KEY_CHARS), primary_key=True),
+    Column("node", String(ID_CHARS), nullable=False),
+    Column("kind", String(ID_CHARS), nullable=False),
+    Column("severity", String(ID_CHARS), nullable=False),
+    Column("utc_ms", BigInteger, nullable=False),
+    Column("stored_utc_ms", BigInteger, nullable=False),
+    Column("doc", Json),
+)
+Index("node_events_by_time", NODE_EVENTS.c.node, NODE_EVENTS.c.utc_ms, NODE_EVENTS.c.id)
+LOG_TABLES = {"audit": AUDIT, "node_events": NODE_EVENTS}
 
 # One row, written to find out whether the database takes writes again.
 PROBE = Table("probe", METADATA, Column("id", Integer, primary_key=True, autoincrement=False))

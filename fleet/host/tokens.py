@@ -3,12 +3,13 @@
 Tokens expire by the machine's own clock, also when a simulation's clock drives the fleet: a token is about the caller.
 """
 
+import hashlib
 import json
 import os
 import re
 import secrets
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ KEY_FILE = "api.key"
 KEY_BYTES = 32
 ISSUER = "clawland-fleet"
 ROLES = ("viewer", "operator", "admin")  # each may do all that the ones before it may
+DEVICE_ROLES = ("node", "gateway")  # such a token acts for the device that it names, and for nothing else
 MAX_NAME_CHARS = 64
 MAX_TTL_S = 366 * 86_400
 
@@ -32,10 +34,20 @@ class Caller:
 
     name: str
     role: str
+    token_id: str = field(default="", compare=False)
+    session: str = field(default="", compare=False)
+    """The login that the token comes from; ends with it."""
+    generation: int = field(default=0, compare=False)
+    """Of a node: the registration that the token comes from; ends with the next."""
+    expires_s: int = field(default=0, compare=False)
 
     def may(self, role: str) -> bool:
         """Whether this caller's role is `role` or above."""
-        return ROLES.index(self.role) >= ROLES.index(role)
+        return self.role in ROLES and ROLES.index(self.role) >= ROLES.index(role)
+
+    def is_device(self, role: str, name: str) -> bool:
+        """Whether this is the node or gateway of that name itself."""
+        return (self.role, self.name) == (role, name)
 
 
 def load_key(data: Path) -> bytes:
@@ -44,12 +56,32 @@ def load_key(data: Path) -> bytes:
     try:
         if not path.exists():
             _make_key(path)
-        key = bytes.fromhex(path.read_text().strip())
-    except (OSError, ValueError) as error:
-        raise TokenError(f"{path}: {getattr(error, 'strerror', None) or 'not a key in hexadecimal'}") from None
-    if len(key) < KEY_BYTES:
-        raise TokenError(f"{path}: a key of {len(key)} bytes is too short, {KEY_BYTES} are needed")
-    return key
+        return read_keys(path)[0][0]
+    except OSError as error:
+        raise TokenError(f"{path}: {error.strerror}") from None
+
+
+def read_keys(path: Path) -> list[tuple[bytes, int | None]]:
+    """The keys of a file, one a line: the first signs, each other verifies until the second that follows it.
+
+    Raises TokenError, OSError.
+    """
+    found: list[tuple[bytes, int | None]] = []
+    try:
+        for line in path.read_text().splitlines():
+            key, _, until_s = line.strip().partition(" ")
+            found.append((bytes.fromhex(key), int(until_s) if until_s else None))
+    except ValueError:
+        raise TokenError(f"{path}: not a key in hexadecimal") from None
+    short = min((len(key) for key, _ in found), default=0)
+    if short < KEY_BYTES:
+        raise TokenError(f"{path}: a key of {short} bytes is too short, {KEY_BYTES} are needed")
+    return found
+
+
+def key_id(key: bytes) -> str:
+    """The `kid` of tokens that `key` signs (RFC 7515 section 4.1.4)."""
+    return hashlib.sha256(b"clawland api key" + key).hexdigest()[:12]
 
 
 def _make_key(path: Path) -> None:
@@ -69,11 +101,11 @@ def _make_key(path: Path) -> None:
         draft.unlink()
 
 
-def issue(key: bytes, name: str, role: str, ttl_s: int) -> str:
-    """A token for `name` in `role` that expires after `ttl_s` seconds. Raises TokenError."""
+def issue(key: bytes, name: str, role: str, ttl_s: int, **more: object) -> str:
+    """A token for `name` in `role` that expires after `ttl_s` seconds, with `more` claims. Raises TokenError."""
     import jwt
 
-    if role not in ROLES:
+    if role not in ROLES + DEVICE_ROLES:
         raise TokenError(f"{role!r} is not a role; use one of {', '.join(ROLES)}")
     if not name or len(name) > MAX_NAME_CHARS or not name.isprintable():
         raise TokenError(f"a name has 1 to {MAX_NAME_CHARS} printable characters")
@@ -81,7 +113,17 @@ def issue(key: bytes, name: str, role: str, ttl_s: int) -> str:
         raise TokenError("a token lives for more than 0 and at most 366 days")
     now_s = int(time.time())
     claims = {"iss": ISSUER, "sub": name, "role": role, "iat": now_s, "exp": now_s + ttl_s, "jti": secrets.token_hex(8)}
-    return jwt.encode(claims, key, algorithm="HS256")
+    return jwt.encode(claims | more, key, algorithm="HS256", headers={"kid": key_id(key)})
+
+
+def signer_of(token: str) -> str:
+    """The `kid` that the token names, unverified; empty when there is none."""
+    import jwt
+
+    try:
+        return str(jwt.get_unverified_header(token).get("kid", ""))
+    except jwt.InvalidTokenError:
+        return ""
 
 
 def verify(key: bytes, token: str) -> Caller:
@@ -96,9 +138,10 @@ def verify(key: bytes, token: str) -> Caller:
     except (jwt.InvalidTokenError, json.JSONDecodeError):
         raise TokenError("the token is not valid for this server; make one with: fleet token") from None
     name, role = claims["sub"], claims["role"]
-    if role not in ROLES:
+    if role not in ROLES + DEVICE_ROLES:
         raise TokenError("the token names no role of this server")
-    return Caller(name, role)
+    generation, expires_s = claims.get("gen", 0), int(claims["exp"])
+    return Caller(name, role, str(claims.get("jti", "")), str(claims.get("sid", "")), generation, expires_s)
 
 
 def parse_ttl(text: str) -> int:

@@ -25,13 +25,27 @@ def node_json(view: View) -> Json:
         "node_type": node_type_of(str(view.get("type"))),
         "status": NODE_STATUS.get(str(view.get("state")), "unknown"),
         "last_heartbeat": utc_text(view.get("heard_utc_ms")),
-        "metadata": {"site": view.get("site"), "gateway": view.get("gateway"), "home": view.get("home")},
+        "metadata": (view.get("metadata") or {})
+        | {"site": view.get("site"), "gateway": view.get("gateway"), "home": view.get("home")},
     }
 
 
 def node_detail_json(view: View) -> Json:
-    """A node by itself, with what its gateway last said of it."""
-    return node_json(view) | {"boot": view.get("boot"), "attach": view.get("attach")}
+    """A node by itself, with what it or its gateway last said of it; what nobody has said is null."""
+    health = view.get("health") or {}
+    return node_json(view) | {
+        "hardware": view.get("hardware"),
+        "capabilities": view.get("capabilities") or [],
+        "registered_at": utc_text(view.get("registered_utc_ms")),
+        "uptime_seconds": health.get("uptime_seconds"),
+        "free_memory_kb": health.get("free_memory_kb"),
+        "sensors_active": health.get("sensors_active"),
+        "wifi_rssi": health.get("wifi_rssi"),
+        "reports_by": view.get("link") or "gateway",
+        "stolen": bool(view.get("stolen")),
+        "boot": view.get("boot"),
+        "attach": view.get("attach"),
+    }
 
 
 def gateway_json(view: View) -> Json:
@@ -57,6 +71,8 @@ def alert_json(view: View) -> Json:
         "severity": doc.get("severity"),
         "value": doc.get("value"),
         "decided_by": doc.get("by"),
+        "acknowledged_by": doc.get("acknowledged_by"),
+        "acknowledged_utc": utc_text(doc.get("acknowledged_utc_ms")),
         "raised_utc": utc_text(view.get("raised_utc_ms")),
         "cleared_utc": utc_text(view.get("cleared_utc_ms")),
     }
@@ -73,6 +89,7 @@ def command_json(view: View) -> Json:
         "state": view["state"],
         "status": doc.get("status"),
         "reason": doc.get("reason"),
+        "result": doc.get("result"),
         "by": doc.get("by"),
         "created_utc": utc_text(view.get("created_utc_ms")),
         "expires_utc": utc_text(doc.get("expires_utc_ms")),

@@ -115,14 +115,15 @@ def decode_batch(payload: bytes) -> tuple[str | None, list[Message], list[tuple[
     good, bad = [], []
     for reading in readings:
         try:
-            _check_reading(reading)
+            check_reading(reading)
             good.append(reading)
         except Rejected as error:
             bad.append((reading, str(error)))
     return batch, good, bad
 
 
-def _check_reading(reading: Any) -> None:
+def check_reading(reading: Any) -> None:
+    """Raises Rejected unless `reading` is one that can be stored; a missing metric becomes `value`."""
     if not isinstance(reading, dict):
         raise Rejected("a reading is not an object")
     sensor, metric = reading.get("sensor"), reading.setdefault("metric", "value")

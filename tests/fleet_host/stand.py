@@ -16,6 +16,7 @@ from typing import Any
 
 import aiomqtt
 import httpx
+from starlette.types import ASGIApp
 
 from firmware.hosting.clock import Clock, WallClock
 from firmware.hosting.mqtt import Login
@@ -25,7 +26,8 @@ from fleet.core.config import FleetConfig
 from fleet.core.manager import FleetCore
 from fleet.core.rows import ReadingRow
 from fleet.host.app import make_app
-from fleet.host.dispatch import CommandDesk
+from fleet.host.keyring import Keyring
+from fleet.host.limits import Rate, Rates
 from fleet.host.runtime import Runtime
 from fleet.host.stage import Stage
 from fleet.host.storage import Storage, sqlite_url
@@ -43,6 +45,10 @@ INVENTORY: dict[str, Any] = {
     ],
     "rules": [],
 }
+
+
+# No test is refused for its pace, unless it is about that.
+PATIENT = Rates(Rate(1e6, 1e6), Rate(1e6, 1e6), Rate(1e6, 1e6))
 
 
 def row(
@@ -82,6 +88,7 @@ class Served:
     key: bytes
     sent: list[tuple[str, dict[str, Any]]]
     stage: Stage
+    app: ASGIApp
 
     def says(self, verb: str, message: dict[str, Any]) -> None:
         """A message of the gateway arrives."""
@@ -117,32 +124,41 @@ class Served:
 
 
 @contextlib.asynccontextmanager
-async def served(data: Path, clock: Clock | None = None) -> AsyncIterator[Served]:
+async def served(data: Path, clock: Clock | None = None, rates: Rates | None = None) -> AsyncIterator[Served]:
     """Everything of `fleet serve` but its process, sockets and hub."""
     clock = clock or WallClock()
     storage = Storage(sqlite_url(data / "fleet.sqlite"))
     storage.open()
-    core = FleetCore(FleetConfig(), storage.load(), random.Random(1), clock.now_ms())
+    restored = storage.load()
+    core = FleetCore(FleetConfig(), restored, random.Random(1), clock.now_ms())
     core.learn_utc(clock.utc_ms(), clock.now_ms())
     for kind, add in (("gateways", core.add_gateway), ("nodes", core.add_node)):
         for item in INVENTORY[kind]:
             add(item, clock.now_ms())
     stage, key = Stage(), load_key(data)
     runtime = Runtime(core, clock, storage, Login("fleet", b"x"), "127.0.0.1:1", NoTrace(), [])
-    app = make_app(stage)
-    stage.runtime, stage.key, stage.desk = runtime, key, CommandDesk(runtime)
+    app = make_app(stage, rates or PATIENT)
+    stage.open(runtime, Keyring(data), restored)
     runtime.hub.connect = lambda target=None: runtime.pump.link_up("hub")  # type: ignore[method-assign]
     runtime.start()
     transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://fleet") as http:
-        server = Served(runtime, http, key, [], stage)
+        server = Served(runtime, http, key, [], stage, app)
         runtime.hub.send = server.hears  # type: ignore[method-assign]
         http.headers = httpx.Headers(server.as_role("operator"))
         try:
             yield server
         finally:
-            stage.desk.close()
+            stage.close()
             await runtime.close()
+
+
+def problem(response: httpx.Response) -> tuple[int, str]:
+    """Status and `error` of a problem, after a look at its form."""
+    body = response.json()
+    assert response.headers["content-type"] == "application/problem+json"
+    assert body["status"] == response.status_code and body["detail"] == body["message"] and body["title"]
+    return response.status_code, body["error"]
 
 
 # --- as processes ----------------------------------------------------------------------------------------------------

@@ -172,7 +172,7 @@ def test_both_walks_use_an_index(storage: Storage) -> None:
 def test_a_made_up_cursor_is_refused(text: str) -> None:
     for parts in (1, 2):
         try:
-            place = queries._decode(text, parts)
+            place = queries.decode(text, parts)
         except queries.BadCursor:
             continue
         assert len(place) == parts
