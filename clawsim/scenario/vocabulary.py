@@ -99,6 +99,18 @@ _FLEET = (
     EventKind("command.expired", "a command's time ran out unanswered", ANY, ("id", "action", "target"), "target"),
     EventKind("notification.sent", "people were told", FLEET, _TOLD, "node"),
     EventKind("notification.failed", "people could not be told", FLEET, _TOLD, "node"),
+    EventKind(
+        "agent.event", "an agent reported something by HTTP", FLEET, ("node", "type", "severity", "message"), "node"
+    ),
+    EventKind("alert.acknowledged", "somebody has seen an alert", FLEET, ("id", "node", "rule", "by"), "node"),
+    EventKind("node.registered", "a node or agent came into the fleet by the API", FLEET, ("node", "by"), "node"),
+    EventKind("node.replaced", "a node got another board", FLEET, ("node",), "node"),
+    EventKind("node.moved", "a node got another home", FLEET, ("node",), "node"),
+    EventKind("node.stolen", "a node was marked stolen", FLEET, ("node",), "node"),
+    EventKind("node.desired", "a node's desired configuration changed", FLEET, ("node", "version"), "node"),
+    EventKind("node.decommissioned", "a node left the fleet", FLEET, ("node",), "node"),
+    EventKind("gateway.registered", "a gateway came into the fleet by the API", FLEET, ("gateway",), "gateway"),
+    EventKind("rule.changed", "a rule was added, changed or removed by the API", FLEET, ("rule",)),
     EventKind("command.refused", "a rule's command cannot be sent", FLEET, ("rule", "target", "reason"), "target"),
     EventKind("certificate.expiring", "a certificate runs out soon, or has run out", FLEET, ("name", "days")),
     EventKind("config.applied", "a gateway has a configuration on disk", GATEWAY, ("version", "hash")),
