@@ -80,7 +80,7 @@ TIMINGS: dict[str, Timing] = {
     "gateway.down": Timing(UPLINK_S, says=("gateway",)),
     "gateway.up": Timing(BACKOFF_S, ("gateway.started", "fault.cleared"), ("gateway",)),
     "agent.event": Timing(PROMPT_S, ("call.sent",), ("node", "type", "severity")),
-    "alert.acknowledged": Timing(PROMPT_S, ("call.sent",), ("node", "rule")),
+    "alert.acknowledged": Timing(PROMPT_S, ("call.sent",), ("node",)),
     "node.registered": Timing(PROMPT_S, ("call.sent",), ("node",)),
     "node.replaced": Timing(PROMPT_S, ("call.sent",), ("node",)),
     "node.moved": Timing(PROMPT_S, ("call.sent",), ("node",)),

@@ -102,7 +102,7 @@ _FLEET = (
     EventKind(
         "agent.event", "an agent reported something by HTTP", FLEET, ("node", "type", "severity", "message"), "node"
     ),
-    EventKind("alert.acknowledged", "somebody has seen an alert", FLEET, ("id", "node", "rule", "by"), "node"),
+    EventKind("alert.acknowledged", "somebody has seen an alert", FLEET, ("id", "node", "by"), "node"),
     EventKind("node.registered", "a node or agent came into the fleet by the API", FLEET, ("node", "by"), "node"),
     EventKind("node.replaced", "a node got another board", FLEET, ("node",), "node"),
     EventKind("node.moved", "a node got another home", FLEET, ("node",), "node"),
