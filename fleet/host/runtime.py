@@ -7,8 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, TypeVar
 
-from sqlalchemy.exc import SQLAlchemyError
-
 from firmware.hosting.clock import Clock
 from firmware.hosting.mqtt import Login, MqttPort
 from firmware.hosting.pump import Pump
@@ -17,7 +15,7 @@ from firmware.wire.outputs import Connect, Disconnect, Notify, Send, Store
 from fleet.core.manager import FleetCore
 from fleet.core.rows import ReadingRow
 from fleet.host.notify import Notifier
-from fleet.host.storage import Storage, StorageError, one_line
+from fleet.host.storage import Storage, StorageError
 from fleet.host.writer import Job, Writer
 
 LOG = logging.getLogger(__name__)
@@ -99,11 +97,8 @@ class Runtime:
         return await self._loop.run_in_executor(self._readers, self._read, query, args)
 
     def _read(self, query: Callable[..., T], args: tuple[Any, ...]) -> T:
-        try:
-            with self.storage.engine.connect() as connection:
-                return query(connection.execution_options(reads_only=True), *args)
-        except SQLAlchemyError as error:
-            raise StorageError(one_line(error)) from error
+        with self.storage.reading() as connection:
+            return query(connection, *args)
 
     async def committed(self) -> None:
         """Waits until everything that was asked to be stored so far is on disk. Raises StorageError."""

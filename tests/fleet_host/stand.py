@@ -16,6 +16,8 @@ from typing import Any
 
 import aiomqtt
 import httpx
+import pytest
+from sqlalchemy import URL
 
 from firmware.hosting.clock import Clock, WallClock
 from firmware.hosting.mqtt import Login
@@ -25,6 +27,7 @@ from fleet.core.config import FleetConfig
 from fleet.core.manager import FleetCore
 from fleet.core.rows import ReadingRow
 from fleet.host.app import make_app
+from fleet.host.database import postgresql_url
 from fleet.host.dispatch import CommandDesk
 from fleet.host.runtime import Runtime
 from fleet.host.stage import Stage
@@ -68,6 +71,27 @@ def batch(name: str, seqs: range, *, value: float = 21.5, node: str = NODE, boot
         for seq in seqs
     ]
     return json.dumps({"v": 1, "batch": name, "readings": readings, "stats": []}).encode()
+
+
+@dataclass(frozen=True)
+class Database:
+    """One empty database, and how to reach it."""
+
+    url: str | URL
+
+    @classmethod
+    def make(cls, request: pytest.FixtureRequest, directory: Path) -> "Database":
+        """Of the kind that the fixture's parameter names."""
+        if request.param == "sqlite":
+            return cls(sqlite_url(directory / "fleet.sqlite"))
+        server = request.getfixturevalue("postgres")
+        return cls(postgresql_url(server.make_database(), server.password_file))
+
+    def open(self) -> Storage:
+        """A storage on it, ready for use."""
+        storage = Storage(self.url)
+        storage.open()
+        return storage
 
 
 # --- in this process -------------------------------------------------------------------------------------------------
