@@ -8,6 +8,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 EXIT_USAGE = 2
+EXIT_MISSING = 3
 
 app = typer.Typer(
     name="fleet",
@@ -68,6 +69,23 @@ LogLevel = Annotated[
     str, typer.Option("--log-level", envvar=_env("LOG_LEVEL"), help="debug, info, warning or error; logs go to stderr.")
 ]
 
+DatabaseUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--database-url",
+        envvar=_env("DATABASE_URL"),
+        help="PostgreSQL 15 or newer, as postgresql://USER@HOST:PORT/NAME; without it, SQLite in --data.",
+    ),
+]
+DatabasePasswordFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--database-password-file",
+        envvar=_env("DATABASE_PASSWORD_FILE"),
+        help="File with the password for --database-url; without it, libpq's own ways (PGPASSFILE).",
+    ),
+]
+
 
 @app.command()
 def serve(
@@ -99,6 +117,12 @@ def serve(
     ] = None,
     sim_clock: SimClock = False,
     log_level: LogLevel = "warning",
+    database_url: DatabaseUrl = None,
+    database_password_file: DatabasePasswordFile = None,
+    retention: Annotated[
+        str | None,
+        typer.Option(envvar=_env("RETENTION"), help="Remove readings when they get this old, as in 90d; else never."),
+    ] = None,
 ) -> None:
     """Run the fleet manager: the HTTP API, the rules, and the connection to the Event Hub.
 
@@ -112,7 +136,19 @@ def serve(
 
     try:
         settings = ServeSettings(
-            data, host, port, hub, hub_password_file, hub_port, inventory, notify_file, trace, sim_clock
+            data,
+            host,
+            port,
+            hub,
+            hub_password_file,
+            hub_port,
+            inventory,
+            notify_file,
+            trace,
+            sim_clock,
+            database_url=database_url,
+            database_password_file=database_password_file,
+            retention=retention,
         )
         from fleet.host.server import serve as run
 
@@ -149,6 +185,32 @@ def hub(
         run_process(serve_hub(HubSettings(credentials, host, port, sim_clock, trace)))
     except SettingsError as error:
         _leave(EXIT_USAGE, str(error))
+
+
+@app.command()
+def migrate(
+    config: Config = None,
+    data: Data = Path("fleet-data"),
+    database_url: DatabaseUrl = None,
+    database_password_file: DatabasePasswordFile = None,
+    to: Annotated[str | None, typer.Option(help="Version to go to, up or down; without it, the latest.")] = None,
+) -> None:
+    """Bring the database to this program's version; `fleet serve` does so by itself when it starts.
+
+    \b
+    With --to an older version, before an older program is installed again. The server must be stopped. Readings,
+    alerts and commands are kept both ways.
+    """
+    from firmware.hosting.lifecycle import CannotRun
+    from fleet.host.migrate import migrate_database
+    from fleet.host.settings import SettingsError
+
+    try:
+        print(migrate_database(data, database_url, database_password_file, to))
+    except SettingsError as error:
+        _leave(EXIT_USAGE, str(error))
+    except CannotRun as error:
+        _leave(EXIT_MISSING, str(error))
 
 
 @app.command()

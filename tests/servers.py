@@ -106,7 +106,7 @@ class RedisServer:
         self.password_file.chmod(0o600)
         self._config = directory / "redis.conf"
         self._config.write_text(
-            f"bind 127.0.0.1\nport {self.port}\nsave \"\"\ndir {directory}\nrequirepass {self.password}\n"
+            f'bind 127.0.0.1\nport {self.port}\nsave ""\ndir {directory}\nrequirepass {self.password}\n'
         )
         self._program = program
         self.start()
@@ -162,5 +162,3 @@ def _found(program: str, package: str, *places: Path) -> Path:
         if (folder / program).exists():
             return folder / program
     raise MissingServer(f"{program} is missing on this machine: make setup, or sudo apt-get install {package}")
-
-

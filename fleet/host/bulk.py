@@ -51,7 +51,8 @@ def _copy(connection: Connection, rows: Sequence[ReadingRow]) -> int:
     """The driver's own cursor: SQLAlchemy has no COPY."""
     unique = {row[:3]: row for row in reversed(rows)}  # of two alike in one call, the first counts
     first = connection.info.setdefault("staged", 0)  # an earlier call of this transaction has staged rows too
-    with connection.connection.cursor() as cursor:
+    driver: Any = connection.connection.driver_connection
+    with driver.cursor() as cursor:
         with cursor.copy(_COPY) as copy:
             for number, row in enumerate(reversed(unique.values()), first):
                 copy.write_row((number, *_encoded(row)))

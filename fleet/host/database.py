@@ -14,6 +14,7 @@ from sqlalchemy.exc import ArgumentError
 from fleet.host.bulk import STAGING
 from fleet.host.settings import SettingsError, read_secret
 
+DATABASE_FILE = "fleet.sqlite"
 BUSY_TIMEOUT_MS = 5_000
 OLDEST_POSTGRESQL = 15
 CONNECT_TIMEOUT_S = 5
@@ -36,6 +37,11 @@ class StorageError(Exception):
 def sqlite_url(path: Path) -> str:
     """The SQLAlchemy URL of a SQLite file."""
     return f"sqlite+pysqlite:///{path}"
+
+
+def database_of(data: Path, url: str | None, password_file: Path | None) -> str | URL:
+    """The PostgreSQL that is configured, or the SQLite file of the data directory. Raises SettingsError."""
+    return postgresql_url(url, password_file) if url else sqlite_url(data / DATABASE_FILE)
 
 
 def postgresql_url(text: str, password_file: Path | None = None) -> URL:
@@ -84,9 +90,11 @@ def make_engine(url: str | URL) -> Engine:
 
 def check_server(connection: Connection) -> None:
     """Raises StorageError for a PostgreSQL that is too old."""
-    version = connection.dialect.server_version_info or (0,)  # type: ignore[attr-defined]
-    if connection.dialect.name == "postgresql" and version[0] < OLDEST_POSTGRESQL:
-        raise StorageError(f"this is PostgreSQL {version[0]}; {OLDEST_POSTGRESQL} or newer is needed")
+    if connection.dialect.name != "postgresql":
+        return
+    major = int(connection.exec_driver_sql("SHOW server_version_num").scalar_one()) // 10_000
+    if major < OLDEST_POSTGRESQL:
+        raise StorageError(f"this is PostgreSQL {major}; {OLDEST_POSTGRESQL} or newer is needed")
 
 
 def _postgresql_arguments() -> dict[str, Any]:

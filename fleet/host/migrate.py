@@ -3,17 +3,38 @@
 Each move is one transaction, on both databases: it happens whole, or not at all.
 """
 
+from pathlib import Path
+
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, inspect, text
+from sqlalchemy.exc import SQLAlchemyError
 
-from fleet.host.database import StorageError
+from firmware.hosting.lifecycle import CannotRun
+from fleet.host.database import StorageError, database_of, make_engine, named, one_line
+from fleet.host.lock import DirectoryLock
 
 FIRST = "0001"
 # Of PostgreSQL's advisory locks; so that two servers that start together migrate one after the other.
 _LOCK = 0x_C1A3_0001
+
+
+def migrate_database(data: Path, url: str | None, password_file: Path | None, to: str | None) -> str:
+    """Migrates the database that a server would use; says what was done. Raises SettingsError, CannotRun."""
+    database = database_of(data, url, password_file)
+    lock = DirectoryLock(data)
+    engine = make_engine(database)
+    try:
+        before, after = migrate(engine, to)
+    except (StorageError, SQLAlchemyError) as error:
+        raise CannotRun(f"{named(database)}: {one_line(error)}") from None
+    finally:
+        engine.dispose()
+        lock.release()
+    moved = f"is now of version {after}, it was {before or 'empty'}" if before != after else f"is of version {after}"
+    return f"{named(database)} {moved}"
 
 
 def known_versions() -> list[str]:

@@ -16,6 +16,7 @@ from fleet.core.manager import FleetCore
 from fleet.core.rows import ReadingRow
 from fleet.host.notify import Notifier
 from fleet.host.storage import Storage, StorageError
+from fleet.host.upkeep import Upkeep
 from fleet.host.writer import Job, Writer
 
 LOG = logging.getLogger(__name__)
@@ -56,12 +57,15 @@ class Runtime:
         hub: str,
         tracer: Tracer,
         urls: Sequence[str],
+        retention_ms: int | None = None,
     ) -> None:
+        """`retention_ms`: how old a stored reading gets; None keeps all."""
         self.core, self.clock, self.storage = core, clock, storage
         self.events = EventTap(tracer)
         self.counts = {"readings_stored": 0, "transactions": 0, "transactions_failed": 0, "reading_conflicts": 0}
+        self.counts["readings_removed"] = 0
         self._loop = asyncio.get_running_loop()
-        self.writer = Writer(storage, self._tell)
+        self.writer = Writer(storage, self._tell, Upkeep(storage, clock.utc_ms, retention_ms, self._removed))
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="storage-reader")
         self._notifier = Notifier(urls, self._notified)
         self.pump = Pump(core, clock, self._handlers(), self.events)
@@ -143,6 +147,10 @@ class Runtime:
             self._loop.call_soon_threadsafe(_finish, jobs)
         except RuntimeError:
             LOG.debug("the loop closed before %d stores were answered", len(jobs))
+
+    def _removed(self, readings: int) -> None:
+        """From the writer's thread, the only one that counts these."""
+        self.counts["readings_removed"] += readings
 
     def _notified(self, message_id: str, ok: bool) -> None:
         self.pump.feed(self.core.notified, message_id, ok)

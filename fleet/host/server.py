@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 
 import uvicorn
+from sqlalchemy import URL
 from starlette.types import ASGIApp
 
 from firmware.hosting.clock import Clock
@@ -26,18 +27,18 @@ from fleet.core.manager import FleetCore
 from fleet.host import inventory as inventories
 from fleet.host import notify
 from fleet.host.app import make_app
+from fleet.host.database import database_of
 from fleet.host.dispatch import CommandDesk
 from fleet.host.inventory import Inventory
 from fleet.host.local_hub import MANAGER, LocalHub
 from fleet.host.lock import DirectoryLock
 from fleet.host.runtime import Runtime
-from fleet.host.settings import ServeSettings, SettingsError, read_lines, read_secret
+from fleet.host.settings import ServeSettings, SettingsError, duration_ms, read_lines, read_secret
 from fleet.host.stage import Stage
-from fleet.host.storage import Storage, StorageError, sqlite_url
+from fleet.host.storage import Storage, StorageError
 from fleet.host.tokens import TokenError, load_key
 
 LOG = logging.getLogger("clawland.fleet")
-DATABASE_FILE = "fleet.sqlite"
 BACKLOG = 1024
 # After a signal: requests under way get this long, then the database gets its own time-out.
 REQUESTS_S = 3.0
@@ -55,6 +56,8 @@ class Prepared:
     listening: socket.socket
     stage: Stage
     http: "_HttpServer"
+    database: str | URL
+    retention_ms: int | None
 
 
 async def serve(settings: ServeSettings) -> None:
@@ -84,8 +87,11 @@ def _prepare(settings: ServeSettings) -> Prepared:
             raise SettingsError(f"--hub: {error}") from None
     password = read_secret(settings.hub_password_file) if settings.hub_password_file else secrets.token_hex(32).encode()
     urls = _notify_urls(settings)
-    stage, listening = Stage(), _listen(settings.host, settings.port)
-    return Prepared(settings, inventory, Login(MANAGER, password), urls, listening, stage, _HttpServer(make_app(stage)))
+    retention_ms = duration_ms("--retention", settings.retention) if settings.retention else None
+    database = database_of(settings.data, settings.database_url, settings.database_password_file)
+    stage, listening, login = Stage(), _listen(settings.host, settings.port), Login(MANAGER, password)
+    http = _HttpServer(make_app(stage))
+    return Prepared(settings, inventory, login, urls, listening, stage, http, database, retention_ms)
 
 
 def _notify_urls(settings: ServeSettings) -> list[str]:
@@ -124,10 +130,11 @@ def _open_trace(settings: ServeSettings) -> Tracer:
 
 async def _run(prepared: Prepared, clock: Clock, tracer: Tracer, stop: asyncio.Event) -> None:
     settings = prepared.settings
-    storage, key = _open_state(settings)
+    storage, key = _open_state(prepared)
     core = _make_core(storage, prepared.inventory, clock)
     async with _hub(settings, core, prepared.login) as target:
-        runtime = Runtime(core, clock, storage, prepared.login, target, tracer, prepared.urls)
+        retention_ms = prepared.retention_ms
+        runtime = Runtime(core, clock, storage, prepared.login, target, tracer, prepared.urls, retention_ms)
         stage, http = prepared.stage, prepared.http
         stage.runtime, stage.key, stage.desk = runtime, key, CommandDesk(runtime)
         runtime.start()
@@ -145,13 +152,13 @@ async def _run(prepared: Prepared, clock: Clock, tracer: Tracer, stop: asyncio.E
                 LOG.error("the database did not finish in time; what was not acknowledged will come again")
 
 
-def _open_state(settings: ServeSettings) -> tuple[Storage, bytes]:
-    storage = Storage(sqlite_url(settings.data / DATABASE_FILE))
+def _open_state(prepared: Prepared) -> tuple[Storage, bytes]:
+    storage = Storage(prepared.database)
     try:
-        key = load_key(settings.data)
+        key = load_key(prepared.settings.data)
         storage.open()
     except (StorageError, TokenError) as error:
-        raise CannotRun(f"{settings.data / DATABASE_FILE}: {error}") from None
+        raise CannotRun(f"{storage.name}: {error}") from None
     return storage, key
 
 

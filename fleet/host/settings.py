@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import re
 import stat
 import tomllib
 from collections.abc import Collection
@@ -33,12 +34,28 @@ class ServeSettings:
     notify_file: Path | None = None
     trace: Path | None = None
     sim_clock: bool = False
+    database_url: str | None = None
+    database_password_file: Path | None = None
+    retention: str | None = None
 
     def __post_init__(self) -> None:
         if self.hub is not None and self.hub_password_file is None:
             raise SettingsError("--hub needs --hub-password-file: the file with the manager's password on that hub")
         if self.hub is None and self.hub_password_file is not None:
             raise SettingsError("--hub-password-file is for a hub elsewhere: give its address with --hub HOST:PORT")
+        if self.database_url is None and self.database_password_file is not None:
+            raise SettingsError("--database-password-file is for a PostgreSQL: give its address with --database-url")
+
+
+_UNITS_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+
+
+def duration_ms(name: str, text: str) -> int:
+    """Milliseconds of a duration such as `36h` or `90d`, more than nothing. Raises SettingsError."""
+    match = re.fullmatch(r"(\d{1,6})\s*([smhd])", text.strip())
+    if match is None or int(match[1]) == 0:
+        raise SettingsError(f"{name}: {text!r} is not a duration: a whole number and s, m, h or d, as in 90d")
+    return int(match[1]) * _UNITS_MS[match[2]]
 
 
 def read_secret(path: Path) -> bytes:

@@ -189,7 +189,7 @@ def _stored(connection: Connection, rows: Sequence[ReadingRow]) -> dict[tuple[An
     query, keys = select(*columns), READINGS
     if connection.dialect.name == "postgresql":
         keys = IDENTITIES
-        query = query.join(IDENTITIES, and_(*(READINGS.c[name] == IDENTITIES.c[name] for name in IDENTITIES.c.keys())))
+        query = query.join(IDENTITIES, and_(*(READINGS.c[column.name] == column for column in IDENTITIES.c)))
     identity = tuple_(keys.c.node, keys.c.boot, keys.c.seq)
     found: dict[tuple[Any, ...], tuple[str, object]] = {}
     source = iter(rows)

@@ -33,6 +33,7 @@ from fleet.host.runtime import Runtime
 from fleet.host.stage import Stage
 from fleet.host.storage import Storage, sqlite_url
 from fleet.host.tokens import issue, load_key
+from tests.servers import PostgresServer
 
 GATEWAY, NODE = "gateway-01", "sensor-01"
 GATEWAY_KEY, NODE_KEY = "11" * 32, "22" * 32
@@ -84,7 +85,11 @@ class Database:
         """Of the kind that the fixture's parameter names."""
         if request.param == "sqlite":
             return cls(sqlite_url(directory / "fleet.sqlite"))
-        server = request.getfixturevalue("postgres")
+        return cls.postgresql(request.getfixturevalue("postgres"))
+
+    @classmethod
+    def postgresql(cls, server: PostgresServer) -> "Database":
+        """In a PostgreSQL of the tests' own."""
         return cls(postgresql_url(server.make_database(), server.password_file))
 
     def open(self) -> Storage:

@@ -10,6 +10,7 @@ down_revision = None
 
 _SERIAL = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 _NAME = sa.String(32).with_variant(sa.String(32, collation="C"), "postgresql")
+_Columns = list[sa.Column[Any]]
 _READ_AT = sa.text("coalesce(utc_ms, stored_utc_ms)")
 
 
@@ -44,20 +45,20 @@ def downgrade() -> None:
     raise NotImplementedError("0001 is the first version")
 
 
-def _documents() -> list[tuple[str, str, list[sa.Column[Any]]]]:
-    alert = [
+def _documents() -> list[tuple[str, str, _Columns]]:
+    alert: _Columns = [
         sa.Column("node", sa.String(32)),
         sa.Column("rule", sa.String(200)),
         sa.Column("state", sa.String(32)),
         sa.Column("raised_utc_ms", sa.BigInteger),
         sa.Column("cleared_utc_ms", sa.BigInteger),
     ]
-    command = [
+    command: _Columns = [
         sa.Column("target", sa.String(32)),
         sa.Column("state", sa.String(32)),
         sa.Column("created_utc_ms", sa.BigInteger),
     ]
-    notification = [
+    notification: _Columns = [
         sa.Column("state", sa.String(32)),
         sa.Column("subject", sa.Text),
         sa.Column("body", sa.Text),
