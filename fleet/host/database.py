@@ -70,8 +70,10 @@ def _text(path: Path) -> str:
 
 def named(url: str | URL) -> str:
     """The database as people may read it: without a password, nor the driver's name."""
-    shown = make_url(url).set(password=None)
-    return str(shown.database) if shown.get_backend_name() == "sqlite" else str(shown.set(drivername="postgresql"))
+    full = make_url(url)
+    if full.get_backend_name() == "sqlite":
+        return str(full.database)
+    return str(URL.create("postgresql", full.username, None, full.host, full.port, full.database, full.query))
 
 
 def make_engine(url: str | URL) -> Engine:

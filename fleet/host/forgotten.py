@@ -37,7 +37,7 @@ class Forgotten:
     def remember(self, connection: Connection, identities: Iterable[Identity]) -> None:
         """Writes down that these are removed, in the transaction that removes them.
 
-        Should it fail, memory knows more than the database: harmless, for what is still stored is compared all the same.
+        Should that fail, memory knows more than the database: harmless, a copy of what is stored is no news.
         """
         gone: dict[tuple[str, int], list[Range]] = {}
         for node, boot, seq in identities:

@@ -145,11 +145,10 @@ class Served:
 
 
 @contextlib.asynccontextmanager
-async def served(data: Path, clock: Clock | None = None) -> AsyncIterator[Served]:
+async def served(data: Path, clock: Clock | None = None, database: Database | None = None) -> AsyncIterator[Served]:
     """Everything of `fleet serve` but its process, sockets and hub."""
     clock = clock or WallClock()
-    storage = Storage(sqlite_url(data / "fleet.sqlite"))
-    storage.open()
+    storage = (database or Database(sqlite_url(data / "fleet.sqlite"))).open()
     core = FleetCore(FleetConfig(), storage.load(), random.Random(1), clock.now_ms())
     core.learn_utc(clock.utc_ms(), clock.now_ms())
     for kind, add in (("gateways", core.add_gateway), ("nodes", core.add_node)):
@@ -221,11 +220,11 @@ class Fleet:
     password: Path
     hub: str
 
-    def server(self) -> Process:
+    def server(self, *options: str | Path) -> Process:
         """`fleet serve` on a free port."""
         return Process(
             *("serve", "--data", self.data, "--port", "0", "--hub", self.hub, "--hub-password-file", self.password),
-            *("--inventory", self.inventory, "--trace", self.data / "trace.jsonl"),
+            *("--inventory", self.inventory, "--trace", self.data / "trace.jsonl", *options),
         )
 
     def api(self, server: Process, role: str = "operator") -> httpx.Client:

@@ -129,7 +129,7 @@ def partitioned(postgres: Any) -> Storage:
 def rows_by_partition(storage: Storage) -> dict[str, int]:
     query = "SELECT tableoid::regclass::text, count(*) FROM readings GROUP BY 1 ORDER BY 1"
     with storage.reading() as connection:
-        return {name: count for name, count in connection.execute(text(query))}
+        return {str(name): int(count) for name, count in connection.execute(text(query))}
 
 
 def test_partitions_are_made_ahead_of_time(partitioned: Storage) -> None:
