@@ -1,7 +1,7 @@
 """What retention removed: a copy of it that arrives late is acknowledged, and does not come back as a new reading.
 
-For each boot of a node the sequence numbers are kept as ranges, a few integers however many readings went. They are kept
-for good: a gateway may replay what it holds on disk after any time.
+For each boot of a node the sequence numbers are kept as ranges, a few integers however many readings went. They are
+kept for good: a gateway may replay what it holds on disk after any time.
 """
 
 from collections.abc import Iterable, Sequence

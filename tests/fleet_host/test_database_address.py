@@ -35,7 +35,7 @@ def test_the_password_of_a_file_reaches_the_driver_and_no_text(tmp_path: Path) -
 
 @pytest.mark.parametrize("text", ["", "0d", "90", "-1d", "1y", "1.5d", "9999999d"])
 def test_a_retention_that_is_no_duration_is_refused(text: str) -> None:
-    with pytest.raises(SettingsError, match="--retention: .* is not a duration"):
+    with pytest.raises(SettingsError, match=r"--retention: .* is not a duration"):
         duration_ms("--retention", text)
 
 

@@ -104,6 +104,7 @@ def test_a_reading_that_is_taken_can_be_stored(changed: dict[str, Any]) -> None:
 def _assert_storable(found: dict[str, Any]) -> None:
     assert isinstance(found["value"], bool | str) or abs(found["value"]) < 2**63 or isinstance(found["value"], float)
     assert found.get("unit") is None or (isinstance(found["unit"], str) and len(found["unit"]) <= 64)
+    assert "\0" not in (found.get("unit") or "")  # PostgreSQL has no place for it
     assert found.get("time_quality", "exact") in ("exact", "estimated")
 
 
@@ -127,6 +128,7 @@ def _assert_storable(found: dict[str, Any]) -> None:
         {"utc_ms": uplink.MAX_UTC_MS + 1},
         {"unit": [1]},
         {"unit": "x" * 65},
+        {"unit": "a\0"},
         {"time_quality": {"a": 1}},
         {"time_quality": "guessed"},
     ],
@@ -153,6 +155,12 @@ def test_garbage_instead_of_a_message_is_refused_and_nothing_else_is_raised(payl
         assert isinstance(uplink.decode(payload), dict)
     except Rejected as error:
         assert str(error)
+
+
+@pytest.mark.parametrize("text", [None, 3, "", "x" * 65, "a\0b"])
+def test_a_text_that_no_column_takes_is_refused(text: Any) -> None:
+    with pytest.raises(Rejected, match="rule is not a text of 1 to 64 characters"):
+        uplink.text_of({"rule": text}, "rule")
 
 
 def test_an_oversize_message_is_refused_before_it_is_parsed() -> None:
