@@ -123,6 +123,13 @@ def serve(
         str | None,
         typer.Option(envvar=_env("RETENTION"), help="Remove readings when they get this old, as in 90d; else never."),
     ] = None,
+    redis_url: Annotated[
+        str | None,
+        typer.Option(envvar=_env("REDIS_URL"), help="Redis for latest values and liveness, as redis://HOST:6379/0."),
+    ] = None,
+    redis_password_file: Annotated[
+        Path | None, typer.Option(envvar=_env("REDIS_PASSWORD_FILE"), help="File with the password for --redis-url.")
+    ] = None,
 ) -> None:
     """Run the fleet manager: the HTTP API, the rules, and the connection to the Event Hub.
 
@@ -149,6 +156,8 @@ def serve(
             database_url=database_url,
             database_password_file=database_password_file,
             retention=retention,
+            redis_url=redis_url,
+            redis_password_file=redis_password_file,
         )
         from fleet.host.server import serve as run
 

@@ -12,7 +12,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
 
 from fleet.host.bulk import STAGING
-from fleet.host.settings import SettingsError, read_secret
+from fleet.host.settings import SettingsError, read_secret_text
 
 DATABASE_FILE = "fleet.sqlite"
 BUSY_TIMEOUT_MS = 5_000
@@ -57,15 +57,8 @@ def postgresql_url(text: str, password_file: Path | None = None) -> URL:
         message = "--database-url carries a password, which others could read: put it into a file"
         raise SettingsError(f"{message} and name that with --database-password-file, or use PGPASSFILE")
     if password_file is not None:
-        url = url.set(password=_text(password_file))
+        url = url.set(password=read_secret_text(password_file))
     return url.set(drivername=_DRIVER)
-
-
-def _text(path: Path) -> str:
-    try:
-        return read_secret(path).decode()
-    except UnicodeDecodeError:
-        raise SettingsError(f"{path}: not a text in UTF-8") from None
 
 
 def named(url: str | URL) -> str:

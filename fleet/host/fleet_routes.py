@@ -9,6 +9,7 @@ from starlette.responses import Response
 from fleet.host import readings
 from fleet.host.access import Doorkeeper
 from fleet.host.answers import answer, problem_docs
+from fleet.host.latest_routes import add_latest
 from fleet.host.problems import Problem, unavailable
 from fleet.host.readings import MAX_PAGE, BadCursor
 from fleet.host.stage import Stage
@@ -30,6 +31,7 @@ def router(stage: Stage, doors: Doorkeeper) -> APIRouter:
     """The routes that only read."""
     routes = APIRouter(prefix="/api/v1/fleet", tags=["fleet"], dependencies=[Depends(doors.needs("viewer"))])
     _add_members(routes, stage)
+    add_latest(routes, stage)
     _add_readings(routes, stage)
     return routes
 

@@ -12,6 +12,7 @@ import secrets
 import socket
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import uvicorn
 from sqlalchemy import URL
@@ -30,10 +31,12 @@ from fleet.host.app import make_app
 from fleet.host.database import database_of
 from fleet.host.dispatch import CommandDesk
 from fleet.host.inventory import Inventory
+from fleet.host.latest import LatestCache, MemoryLatest, liveness
 from fleet.host.local_hub import MANAGER, LocalHub
 from fleet.host.lock import DirectoryLock
+from fleet.host.redis_latest import RedisLatest, check_url
 from fleet.host.runtime import Runtime
-from fleet.host.settings import ServeSettings, SettingsError, duration_ms, read_lines, read_secret
+from fleet.host.settings import ServeSettings, SettingsError, duration_ms, read_lines, read_secret, read_secret_text
 from fleet.host.stage import Stage
 from fleet.host.storage import Storage, StorageError
 from fleet.host.tokens import TokenError, load_key
@@ -58,6 +61,7 @@ class Prepared:
     http: "_HttpServer"
     database: str | URL
     retention_ms: int | None
+    redis_password: str | None
 
 
 async def serve(settings: ServeSettings) -> None:
@@ -89,9 +93,21 @@ def _prepare(settings: ServeSettings) -> Prepared:
     urls = _notify_urls(settings)
     retention_ms = duration_ms("--retention", settings.retention) if settings.retention else None
     database = database_of(settings.data, settings.database_url, settings.database_password_file)
+    redis_password = _redis_password(settings)
     stage, listening, login = Stage(), _listen(settings.host, settings.port), Login(MANAGER, password)
     http = _HttpServer(make_app(stage))
-    return Prepared(settings, inventory, login, urls, listening, stage, http, database, retention_ms)
+    return Prepared(settings, inventory, login, urls, listening, stage, http, database, retention_ms, redis_password)
+
+
+def _redis_password(settings: ServeSettings) -> str | None:
+    if settings.redis_url is not None:
+        check_url(settings.redis_url)
+    return read_secret_text(settings.redis_password_file) if settings.redis_password_file else None
+
+
+def _latest(prepared: Prepared, core: FleetCore) -> LatestCache:
+    url = prepared.settings.redis_url
+    return RedisLatest(url, prepared.redis_password, partial(liveness, core)) if url else MemoryLatest()
 
 
 def _notify_urls(settings: ServeSettings) -> list[str]:
@@ -133,8 +149,8 @@ async def _run(prepared: Prepared, clock: Clock, tracer: Tracer, stop: asyncio.E
     storage, key = _open_state(prepared)
     core = _make_core(storage, prepared.inventory, clock)
     async with _hub(settings, core, prepared.login) as target:
-        retention_ms = prepared.retention_ms
-        runtime = Runtime(core, clock, storage, prepared.login, target, tracer, prepared.urls, retention_ms)
+        kept = (prepared.retention_ms, _latest(prepared, core))
+        runtime = Runtime(core, clock, storage, prepared.login, target, tracer, prepared.urls, *kept)
         stage, http = prepared.stage, prepared.http
         stage.runtime, stage.key, stage.desk = runtime, key, CommandDesk(runtime)
         runtime.start()

@@ -37,6 +37,8 @@ class ServeSettings:
     database_url: str | None = None
     database_password_file: Path | None = None
     retention: str | None = None
+    redis_url: str | None = None
+    redis_password_file: Path | None = None
 
     def __post_init__(self) -> None:
         if self.hub is not None and self.hub_password_file is None:
@@ -45,6 +47,8 @@ class ServeSettings:
             raise SettingsError("--hub-password-file is for a hub elsewhere: give its address with --hub HOST:PORT")
         if self.database_url is None and self.database_password_file is not None:
             raise SettingsError("--database-password-file is for a PostgreSQL: give its address with --database-url")
+        if self.redis_url is None and self.redis_password_file is not None:
+            raise SettingsError("--redis-password-file is for a Redis: give its address with --redis-url")
 
 
 _UNITS_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
@@ -70,6 +74,14 @@ def read_secret(path: Path) -> bytes:
     if not secret or len(text) > MAX_SECRET_BYTES:
         raise SettingsError(f"{path}: expected one line with a secret")
     return secret
+
+
+def read_secret_text(path: Path) -> str:
+    """The first line of a secret's file as text. Raises SettingsError."""
+    try:
+        return read_secret(path).decode()
+    except UnicodeDecodeError:
+        raise SettingsError(f"{path}: not a text in UTF-8") from None
 
 
 def read_secret_json(path: Path) -> dict[str, Any]:

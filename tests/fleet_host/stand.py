@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +30,13 @@ from fleet.core.rows import ReadingRow
 from fleet.host.app import make_app
 from fleet.host.database import postgresql_url
 from fleet.host.dispatch import CommandDesk
+from fleet.host.latest import liveness
+from fleet.host.redis_latest import RedisLatest
 from fleet.host.runtime import Runtime
 from fleet.host.stage import Stage
 from fleet.host.storage import Storage, sqlite_url
 from fleet.host.tokens import issue, load_key
-from tests.servers import PostgresServer
+from tests.servers import PostgresServer, RedisServer
 
 GATEWAY, NODE = "gateway-01", "sensor-01"
 GATEWAY_KEY, NODE_KEY = "11" * 32, "22" * 32
@@ -145,7 +148,9 @@ class Served:
 
 
 @contextlib.asynccontextmanager
-async def served(data: Path, clock: Clock | None = None, database: Database | None = None) -> AsyncIterator[Served]:
+async def served(
+    data: Path, clock: Clock | None = None, database: Database | None = None, redis: RedisServer | None = None
+) -> AsyncIterator[Served]:
     """Everything of `fleet serve` but its process, sockets and hub."""
     clock = clock or WallClock()
     storage = (database or Database(sqlite_url(data / "fleet.sqlite"))).open()
@@ -154,8 +159,9 @@ async def served(data: Path, clock: Clock | None = None, database: Database | No
     for kind, add in (("gateways", core.add_gateway), ("nodes", core.add_node)):
         for item in INVENTORY[kind]:
             add(item, clock.now_ms())
+    latest = RedisLatest(redis.url, redis.password, partial(liveness, core)) if redis else None
     stage, key = Stage(), load_key(data)
-    runtime = Runtime(core, clock, storage, Login("fleet", b"x"), "127.0.0.1:1", NoTrace(), [])
+    runtime = Runtime(core, clock, storage, Login("fleet", b"x"), "127.0.0.1:1", NoTrace(), [], None, latest)
     app = make_app(stage)
     stage.runtime, stage.key, stage.desk = runtime, key, CommandDesk(runtime)
     runtime.hub.connect = lambda target=None: runtime.pump.link_up("hub")  # type: ignore[method-assign]
