@@ -5,6 +5,7 @@ identities and inserts the rows whose identity was free.
 """
 
 from collections.abc import Sequence
+from operator import itemgetter
 from typing import Any
 
 import orjson
@@ -12,6 +13,7 @@ from sqlalchemy import Connection
 
 from fleet.core.rows import ReadingRow
 
+_IDENTITY = itemgetter(0, 1, 2)
 _COLUMNS = ", ".join(ReadingRow._fields)
 _SQLITE = f"INSERT INTO readings ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"  # noqa: S608
 
@@ -36,7 +38,11 @@ _CLAIM = f"""
 
 
 def insert_new(connection: Connection, rows: Sequence[ReadingRow]) -> int:
-    """Stores those of `rows` whose identity is free; how many that were."""
+    """Stores those of `rows` whose identity is free; how many that were.
+
+    In the order of the indexes: a commit has a few rows of each node, and finds their page once instead of each time.
+    """
+    rows = sorted(rows, key=_IDENTITY)  # stable: of two alike, the first counts
     if connection.dialect.name == "postgresql":
         return _copy(connection, rows)
     return connection.exec_driver_sql(_SQLITE, [_encoded(row) for row in rows]).rowcount
@@ -49,7 +55,7 @@ def _encoded(row: ReadingRow) -> tuple[Any, ...]:
 
 def _copy(connection: Connection, rows: Sequence[ReadingRow]) -> int:
     """The driver's own cursor: SQLAlchemy has no COPY."""
-    unique = {row[:3]: row for row in reversed(rows)}  # of two alike in one call, the first counts
+    unique = {row[:3]: row for row in reversed(rows)}
     first = connection.info.setdefault("staged", 0)  # an earlier call of this transaction has staged rows too
     driver: Any = connection.connection.driver_connection
     with driver.cursor() as cursor:
