@@ -19,7 +19,7 @@ help: ## this list
 demo: run-setup ## set up, then rehearse a cloud outage
 	$(VENV)/bin/clawsim run scenarios/cloud-outage.yaml
 
-setup: ## a complete .venv for developing (libraries, test tools, Mosquitto)
+setup: ## a complete .venv for developing (libraries, test tools, Mosquitto, PostgreSQL, Redis)
 	@scripts/setup.sh dev
 
 run-setup:

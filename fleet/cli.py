@@ -134,8 +134,8 @@ def serve(
     """Run the fleet manager: the HTTP API, the rules, and the connection to the Event Hub.
 
     \b
-    Everything that it owns is in --data: the database, the key that signs tokens. One server works in a directory
-    at a time. SIGTERM ends it within seconds and loses nothing.
+    Everything that it owns is in --data: the database (unless --database-url names a PostgreSQL), the key that signs
+    tokens. One server works in a directory at a time. SIGTERM ends it within seconds and loses nothing.
     """
     _log_to_stderr(log_level)
     from firmware.hosting.lifecycle import run_process
