@@ -11,6 +11,7 @@ import typer
 from fleet.host.pki.commands import pki
 
 EXIT_USAGE = 2
+EXIT_MISSING = 3
 
 app = typer.Typer(
     name="fleet",
@@ -91,6 +92,23 @@ LogLevel = Annotated[
     str, typer.Option("--log-level", envvar=_env("LOG_LEVEL"), help="debug, info, warning or error; logs go to stderr.")
 ]
 
+DatabaseUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--database-url",
+        envvar=_env("DATABASE_URL"),
+        help="PostgreSQL 15 or newer, as postgresql://USER@HOST:PORT/NAME; without it, SQLite in --data.",
+    ),
+]
+DatabasePasswordFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--database-password-file",
+        envvar=_env("DATABASE_PASSWORD_FILE"),
+        help="File with the password for --database-url; without it, libpq's own ways (PGPASSFILE).",
+    ),
+]
+
 
 @app.command()
 def serve(
@@ -135,12 +153,25 @@ def serve(
     ] = 100.0,
     sim_clock: SimClock = False,
     log_level: LogLevel = "warning",
+    database_url: DatabaseUrl = None,
+    database_password_file: DatabasePasswordFile = None,
+    retention: Annotated[
+        str | None,
+        typer.Option(envvar=_env("RETENTION"), help="Remove readings when they get this old, as in 90d; else never."),
+    ] = None,
+    redis_url: Annotated[
+        str | None,
+        typer.Option(envvar=_env("REDIS_URL"), help="Redis for latest values and liveness, as redis://HOST:6379/0."),
+    ] = None,
+    redis_password_file: Annotated[
+        Path | None, typer.Option(envvar=_env("REDIS_PASSWORD_FILE"), help="File with the password for --redis-url.")
+    ] = None,
 ) -> None:
     """Run the fleet manager: the HTTP API, the rules, and the connection to the Event Hub.
 
     \b
-    Everything that it owns is in --data: the database, the key that signs tokens. One server works in a directory
-    at a time. SIGTERM ends it within seconds and loses nothing.
+    Everything that it owns is in --data: the database (unless --database-url names a PostgreSQL), the key that signs
+    tokens. One server works in a directory at a time. SIGTERM ends it within seconds and loses nothing.
     """
     _log_to_stderr(log_level)
     from firmware.hosting.lifecycle import run_process
@@ -161,6 +192,11 @@ def serve(
             hub_host,
             hub_tls,
             rate_limit,
+            database_url=database_url,
+            database_password_file=database_password_file,
+            retention=retention,
+            redis_url=redis_url,
+            redis_password_file=redis_password_file,
         )
         from fleet.host.server import serve as run
 
@@ -256,6 +292,32 @@ def doctor(
     for each in findings:
         print(f"{'ok ' if each.good else 'BAD'}  {each.what}: {each.found}")
     raise SystemExit(not all(each.good for each in findings))
+
+
+@app.command()
+def migrate(
+    config: Config = None,
+    data: Data = Path("fleet-data"),
+    database_url: DatabaseUrl = None,
+    database_password_file: DatabasePasswordFile = None,
+    to: Annotated[str | None, typer.Option(help="Version to go to, up or down; without it, the latest.")] = None,
+) -> None:
+    """Bring the database to this program's version; `fleet serve` does so by itself when it starts.
+
+    \b
+    With --to an older version, before an older program is installed again. The server must be stopped. Readings,
+    alerts and commands are kept both ways.
+    """
+    from firmware.hosting.lifecycle import CannotRun
+    from fleet.host.migrate import migrate_database
+    from fleet.host.settings import SettingsError
+
+    try:
+        print(migrate_database(data, database_url, database_password_file, to))
+    except SettingsError as error:
+        _leave(EXIT_USAGE, str(error))
+    except CannotRun as error:
+        _leave(EXIT_MISSING, str(error))
 
 
 @app.command()

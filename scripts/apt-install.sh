@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs Debian packages without letting them start a service: a Mosquitto on port 1883 is none of a test's business.
+# Installs Debian packages without letting them start a service: a Mosquitto on port 1883 is none of a test's business,
+# and the tests start a PostgreSQL and a Redis of their own.
 # Usage: scripts/apt-install.sh env -- PACKAGE...        as root
 #        scripts/apt-install.sh sudo -n -- PACKAGE...    with sudo
 set -euo pipefail

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Sets up .venv. Usage: scripts/setup.sh run|dev
 #   run   what the commands need (for `make demo`)
-#   dev   the same, the test tools, and Mosquitto
+#   dev   the same, the test tools, and the servers that tests start: Mosquitto, PostgreSQL, Redis
 # A stamp keyed on pyproject.toml, uv.lock and the folder's place makes a second call instantaneous.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -46,7 +46,12 @@ apt_install() {
 ensure_packages() {
     local packages=()
     if ! venv_works; then "$python" -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv); fi
-    if [ "$mode" = dev ] && [ -z "$(PATH=$PATH:/usr/sbin command -v mosquitto)" ]; then packages+=(mosquitto); fi
+    if [ "$mode" = dev ]; then
+        local PATH=$PATH:/usr/sbin
+        command -v mosquitto >/dev/null || packages+=(mosquitto)
+        command -v redis-server >/dev/null || packages+=(redis-server)
+        compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || packages+=(postgresql)
+    fi
     if [ ${#packages[@]} != 0 ]; then apt_install "${packages[@]}"; fi
 }
 

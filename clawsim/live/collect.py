@@ -41,7 +41,7 @@ def stored_rows(deployment: Deployment) -> list[dict[str, Any]]:
 
     In the order of storage. Raises :class:`CollectError` when the database cannot be read; there may be none yet.
     """
-    from fleet.host.server import DATABASE_FILE  # here, because it brings the whole server, which few runs need
+    from fleet.host.database import DATABASE_FILE
 
     file = deployment.data(FLEET) / DATABASE_FILE
     if not file.exists():

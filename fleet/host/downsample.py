@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, Select, func, select
 
 from fleet.host.readings import between, columns, render
-from fleet.host.tables import READ_AT, READINGS
+from fleet.host.tables import READINGS
 
 MOST_POINTS = 10_000
 MOST_READ = 5_000_000  # a minute's work on a slow machine
@@ -27,7 +27,13 @@ def extremes(
 ) -> tuple[list[dict[str, Any]], int]:
     """At most `points` readings in the order of time, and how many numbers they stand for. Raises TooMany."""
     first_ms, last_ms, count = connection.execute(
-        _of(select(func.min(READ_AT), func.max(READ_AT), func.count()), node, metric, since_ms, until_ms)
+        _of(
+            select(func.min(READINGS.c.utc_ms), func.max(READINGS.c.utc_ms), func.count()),
+            node,
+            metric,
+            since_ms,
+            until_ms,
+        )
     ).one()
     if count > MOST_READ:
         raise TooMany(f"{count} readings are too many for one answer; ask for a shorter time with from and to")
@@ -37,7 +43,7 @@ def extremes(
     lows: dict[int, tuple[float, int]] = {}
     highs: dict[int, tuple[float, int]] = {}
     read = 0
-    query = _of(select(READINGS.c.id, READ_AT, READINGS.c.value), node, metric, since_ms, until_ms)
+    query = _of(select(READINGS.c.id, READINGS.c.utc_ms, READINGS.c.value), node, metric, since_ms, until_ms)
     for row_id, at_ms, value in connection.execution_options(yield_per=_AT_ONCE).execute(query):
         if isinstance(value, bool) or not isinstance(value, int | float):
             continue  # a state or a text has no extremes

@@ -9,6 +9,7 @@ from starlette.responses import Response
 from fleet.host import downsample, readings
 from fleet.host.access import Doorkeeper
 from fleet.host.answers import DENIED, answer, problem_docs
+from fleet.host.latest_routes import add_latest
 from fleet.host.problems import Problem, unavailable
 from fleet.host.readings import MAX_PAGE, BadCursor
 from fleet.host.stage import Stage
@@ -40,6 +41,7 @@ def router(stage: Stage, doors: Doorkeeper) -> APIRouter:
     readers = APIRouter(prefix=prefix, dependencies=[Depends(doors.needs("viewer"))])
     devices = APIRouter(prefix=prefix)
     _add_members(readers, stage)
+    add_latest(readers, stage)
     _add_own(devices, stage, doors)
     _add_readings(readers, stage)
     routes.include_router(readers)

@@ -60,6 +60,7 @@ class Metrics:
         yield CounterMetricFamily("clawland_hub_messages_dropped", "messages that could not be sent", hub.dropped)
         yield GaugeMetricFamily("clawland_hub_up", "1 while connected to the Event Hub", int(hub.up))
         yield GaugeMetricFamily("clawland_database_up", "1 while writes succeed", int(writer.failing is None))
+        yield GaugeMetricFamily("clawland_cache_up", "1 while the cache of latest values works", int(runtime.latest.up))
         yield GaugeMetricFamily("clawland_transactions_waiting", "transactions queued", writer.waiting)
         yield self._members("nodes", runtime.core.node_views())
         yield self._members("gateways", runtime.core.gateway_views())

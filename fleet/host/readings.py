@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, func, select, tuple_
 
-from fleet.host.tables import CORE_TABLES, READ_AT, READINGS
+from fleet.host.tables import CORE_TABLES, READINGS
 
 MAX_PAGE = 10_000
 _COLUMNS = (
@@ -69,9 +69,9 @@ def node_readings(
         query = query.where(READINGS.c.metric == metric)
     query = between(query, from_ms, to_ms)
     if cursor is not None:
-        query = query.where(tuple_(READ_AT, READINGS.c.id) > tuple_(*decode(cursor, 2)))
-    rows = connection.execute(query.order_by(READ_AT, READINGS.c.id).limit(limit + 1)).all()
-    return _page(rows, limit, lambda row: (row.stored_utc_ms if row.utc_ms is None else row.utc_ms, row.id))
+        query = query.where(tuple_(READINGS.c.utc_ms, READINGS.c.id) > tuple_(*decode(cursor, 2)))
+    rows = connection.execute(query.order_by(READINGS.c.utc_ms, READINGS.c.id).limit(limit + 1)).all()
+    return _page(rows, limit, lambda row: (row.utc_ms, row.id))
 
 
 def count_conflicts(connection: Connection) -> int:
@@ -102,8 +102,8 @@ def columns() -> tuple[Any, ...]:
 def between(query: Select[Any], from_ms: int | None, to_ms: int | None) -> Select[Any]:
     """Of the readings that `query` selects, those from `from_ms` up to but not at `to_ms`."""
     if from_ms is not None:
-        query = query.where(from_ms <= READ_AT)
-    return query if to_ms is None else query.where(to_ms > READ_AT)
+        query = query.where(from_ms <= READINGS.c.utc_ms)
+    return query if to_ms is None else query.where(to_ms > READINGS.c.utc_ms)
 
 
 def _page(rows: Sequence[Any], limit: int, place: Any) -> Page:

@@ -1,13 +1,12 @@
 """The fleet manager at work: its core, and everything that the core asks for performed for real."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, TypeVar
-
-from sqlalchemy.exc import SQLAlchemyError
 
 from firmware.hosting.clock import Clock
 from firmware.hosting.mqtt import Login, MqttPort
@@ -16,8 +15,10 @@ from firmware.hosting.trace import Tracer
 from firmware.wire.outputs import Connect, Disconnect, Notify, Send, Store
 from fleet.core.manager import FleetCore
 from fleet.core.rows import ReadingRow
+from fleet.host.latest import LatestCache, MemoryLatest, Values, stored_latest
 from fleet.host.notify import Notifier
-from fleet.host.storage import Storage, StorageError, one_line
+from fleet.host.storage import Storage, StorageError
+from fleet.host.upkeep import Upkeep
 from fleet.host.writer import Job, Writer
 
 LOG = logging.getLogger(__name__)
@@ -58,12 +59,18 @@ class Runtime:
         hub: str,
         tracer: Tracer,
         urls: Sequence[str],
+        retention_ms: int | None = None,
+        latest: LatestCache | None = None,
     ) -> None:
+        """`retention_ms`: how old a stored reading gets; None keeps all. `latest`: by default in this process."""
         self.core, self.clock, self.storage, self.broker = core, clock, storage, hub
         self.events = EventTap(tracer)
         self.counts = {"readings_stored": 0, "transactions": 0, "transactions_failed": 0, "reading_conflicts": 0}
+        self.counts["readings_removed"] = 0
+        self.latest: LatestCache = latest or MemoryLatest()
+        self.events.listeners.append(self._on_event)
         self._loop = asyncio.get_running_loop()
-        self.writer = Writer(storage, self._tell)
+        self.writer = Writer(storage, self._tell, Upkeep(storage, clock.utc_ms, retention_ms, self._removed))
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="storage-reader")
         self._notifier = Notifier(urls, self._notified)
         self.pump = Pump(core, clock, self._handlers(), self.events)
@@ -72,6 +79,7 @@ class Runtime:
     def start(self) -> None:
         """Lets the core begin. UTC comes first, since it stamps whatever follows."""
         self.writer.start()
+        self.latest.start()
         self.pump.feed(self.core.learn_utc, self.clock.utc_ms())
         self.pump.start()
 
@@ -80,6 +88,7 @@ class Runtime:
         await self.pump.close()
         await self.hub.close()
         await self._notifier.close()
+        await self.latest.close()
         written = await self._loop.run_in_executor(None, self.writer.close, CLOSE_S)
         self._readers.shutdown(wait=False, cancel_futures=True)
         if written:
@@ -97,11 +106,18 @@ class Runtime:
         return await self._loop.run_in_executor(self._readers, self._read, query, args)
 
     def _read(self, query: Callable[..., T], args: tuple[Any, ...]) -> T:
-        try:
-            with self.storage.engine.connect() as connection:
-                return query(connection.execution_options(reads_only=True), *args)
-        except SQLAlchemyError as error:
-            raise StorageError(one_line(error)) from error
+        with self.storage.reading() as connection:
+            return query(connection, *args)
+
+    async def latest_of(self, nodes: Sequence[str]) -> dict[str, Values]:
+        """The latest values of each of `nodes`, by metric. Raises StorageError."""
+        found = await self.latest.find(nodes)
+        missing = [node for node in nodes if node not in found.known]
+        if not missing:
+            return found.known
+        read = await self.read(stored_latest, missing)
+        await self.latest.fill(read, found.state)
+        return found.known | read
 
     async def save(self, writes: Sequence[Any]) -> None:
         """Stores what is not the core's, as one transaction. Raises StorageError."""
@@ -145,6 +161,9 @@ class Runtime:
         self.counts["transactions"] += 1
         self.counts["readings_stored"] += sum(len(write[1]) for write in writes if write[0] == "readings")
         self.counts["reading_conflicts"] += len(conflicts)
+        for write in writes:
+            if write[0] == "readings":
+                self.latest.note(write[1] if not conflicts else [row for row in write[1] if row not in conflicts])
         self.pump.feed(self.core.stored, token, conflicts=conflicts)
 
     def _tell(self, jobs: list[Job]) -> None:
@@ -153,6 +172,16 @@ class Runtime:
             self._loop.call_soon_threadsafe(_finish, jobs)
         except RuntimeError:
             LOG.debug("the loop closed before %d stores were answered", len(jobs))
+
+    def _on_event(self, kind: str, fields: Mapping[str, Any]) -> None:
+        if kind in ("node.up", "node.down", "gateway.up", "gateway.down"):
+            self.latest.note_alive(str(fields[kind.partition(".")[0]]))
+
+    def _removed(self, readings: int) -> None:
+        """From the writer's thread, the only one that counts these."""
+        self.counts["readings_removed"] += readings
+        with contextlib.suppress(RuntimeError):  # the loop has closed
+            self._loop.call_soon_threadsafe(self.latest.clear)
 
     def _notified(self, message_id: str, ok: bool) -> None:
         self.pump.feed(self.core.notified, message_id, ok)

@@ -12,8 +12,10 @@ import secrets
 import socket
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import uvicorn
+from sqlalchemy import URL
 from starlette.types import ASGIApp
 
 from firmware.hosting.clock import Clock
@@ -26,21 +28,23 @@ from fleet.core.manager import FleetCore
 from fleet.host import inventory as inventories
 from fleet.host import notify
 from fleet.host.app import make_app
+from fleet.host.database import database_of
 from fleet.host.inventory import Inventory
 from fleet.host.keyring import Keyring
+from fleet.host.latest import LatestCache, MemoryLatest, liveness
 from fleet.host.limits import rates_of
 from fleet.host.local_hub import MANAGER, LocalHub
 from fleet.host.lock import DirectoryLock
 from fleet.host.pki.authority import Authority
 from fleet.host.pki.keeping import hub_files, keep_certificates, manager_tls
+from fleet.host.redis_latest import RedisLatest, check_url
 from fleet.host.runtime import Runtime
-from fleet.host.settings import ServeSettings, SettingsError, read_lines, read_secret
+from fleet.host.settings import ServeSettings, SettingsError, duration_ms, read_lines, read_secret, read_secret_text
 from fleet.host.stage import Stage
-from fleet.host.storage import Row, Storage, StorageError, sqlite_url
+from fleet.host.storage import Row, Storage, StorageError
 from fleet.host.tokens import TokenError
 
 LOG = logging.getLogger("clawland.fleet")
-DATABASE_FILE = "fleet.sqlite"
 BACKLOG = 1024
 # After a signal: requests under way get this long, then the database gets its own time-out.
 REQUESTS_S = 3.0
@@ -58,6 +62,9 @@ class Prepared:
     listening: socket.socket
     stage: Stage
     http: "_HttpServer"
+    database: str | URL
+    retention_ms: int | None
+    redis_password: str | None
 
 
 async def serve(settings: ServeSettings) -> None:
@@ -86,15 +93,29 @@ def _prepare(settings: ServeSettings) -> Prepared:
         except ValueError as error:
             raise SettingsError(f"--hub: {error}") from None
     login, urls = _login(settings), _notify_urls(settings)
+    retention_ms = duration_ms("--retention", settings.retention) if settings.retention else None
+    database = database_of(settings.data, settings.database_url, settings.database_password_file)
+    redis_password = _redis_password(settings)
     stage, listening = Stage(), _listen(settings.host, settings.port)
     stage.authority = Authority(settings.data)
     http = _HttpServer(make_app(stage, rates_of(settings.rate_limit)))
-    return Prepared(settings, inventory, login, urls, listening, stage, http)
+    return Prepared(settings, inventory, login, urls, listening, stage, http, database, retention_ms, redis_password)
 
 
 def _login(settings: ServeSettings) -> Login:
     password = read_secret(settings.hub_password_file) if settings.hub_password_file else secrets.token_hex(32).encode()
     return Login(MANAGER, password, manager_tls(settings.data) if settings.hub_tls else None)
+
+
+def _redis_password(settings: ServeSettings) -> str | None:
+    if settings.redis_url is not None:
+        check_url(settings.redis_url)
+    return read_secret_text(settings.redis_password_file) if settings.redis_password_file else None
+
+
+def _latest(prepared: Prepared, core: FleetCore) -> LatestCache:
+    url = prepared.settings.redis_url
+    return RedisLatest(url, prepared.redis_password, partial(liveness, core)) if url else MemoryLatest()
 
 
 def _notify_urls(settings: ServeSettings) -> list[str]:
@@ -133,10 +154,11 @@ def _open_trace(settings: ServeSettings) -> Tracer:
 
 async def _run(prepared: Prepared, clock: Clock, tracer: Tracer, stop: asyncio.Event) -> None:
     settings = prepared.settings
-    storage, keys = _open_state(settings)
+    storage, keys = _open_state(prepared)
     core, restored = _make_core(storage, prepared.inventory, clock)
     async with _hub(settings, core, prepared.login) as target:
-        runtime = Runtime(core, clock, storage, prepared.login, target, tracer, prepared.urls)
+        kept = (prepared.retention_ms, _latest(prepared, core))
+        runtime = Runtime(core, clock, storage, prepared.login, target, tracer, prepared.urls, *kept)
         stage, http = prepared.stage, prepared.http
         stage.open(runtime, keys, restored)
         runtime.start()
@@ -156,13 +178,13 @@ async def _run(prepared: Prepared, clock: Clock, tracer: Tracer, stop: asyncio.E
                 LOG.error("the database did not finish in time; what was not acknowledged will come again")
 
 
-def _open_state(settings: ServeSettings) -> tuple[Storage, Keyring]:
-    storage = Storage(sqlite_url(settings.data / DATABASE_FILE))
+def _open_state(prepared: Prepared) -> tuple[Storage, Keyring]:
+    storage = Storage(prepared.database)
     try:
-        keys = Keyring(settings.data)
+        keys = Keyring(prepared.settings.data)
         storage.open()
     except (StorageError, TokenError) as error:
-        raise CannotRun(f"{settings.data / DATABASE_FILE}: {error}") from None
+        raise CannotRun(f"{storage.name}: {error}") from None
     return storage, keys
 
 

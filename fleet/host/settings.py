@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import re
 import stat
 import tomllib
 from collections.abc import Collection
@@ -41,6 +42,11 @@ class ServeSettings:
     hub_tls: bool = False
     rate_limit: float = 100.0
     """Requests a second that one caller may make in the long run."""
+    database_url: str | None = None
+    database_password_file: Path | None = None
+    retention: str | None = None
+    redis_url: str | None = None
+    redis_password_file: Path | None = None
 
     def __post_init__(self) -> None:
         if self.hub is not None and self.hub_password_file is None and not self.hub_tls:
@@ -53,6 +59,21 @@ class ServeSettings:
             raise SettingsError(f"--hub-host {self.hub_host}: beyond this machine the hub is for TLS: add --hub-tls")
         if self.hub is None and self.hub_password_file is not None:
             raise SettingsError("--hub-password-file is for a hub elsewhere: give its address with --hub HOST:PORT")
+        if self.database_url is None and self.database_password_file is not None:
+            raise SettingsError("--database-password-file is for a PostgreSQL: give its address with --database-url")
+        if self.redis_url is None and self.redis_password_file is not None:
+            raise SettingsError("--redis-password-file is for a Redis: give its address with --redis-url")
+
+
+_UNITS_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+
+
+def duration_ms(name: str, text: str) -> int:
+    """Milliseconds of a duration such as `36h` or `90d`, more than nothing. Raises SettingsError."""
+    match = re.fullmatch(r"(\d{1,6})\s*([smhd])", text.strip())
+    if match is None or int(match[1]) == 0:
+        raise SettingsError(f"{name}: {text!r} is not a duration: a whole number and s, m, h or d, as in 90d")
+    return int(match[1]) * _UNITS_MS[match[2]]
 
 
 def read_secret(path: Path) -> bytes:
@@ -67,6 +88,14 @@ def read_secret(path: Path) -> bytes:
     if not secret or len(text) > MAX_SECRET_BYTES:
         raise SettingsError(f"{path}: expected one line with a secret")
     return secret
+
+
+def read_secret_text(path: Path) -> str:
+    """The first line of a secret's file as text. Raises SettingsError."""
+    try:
+        return read_secret(path).decode()
+    except UnicodeDecodeError:
+        raise SettingsError(f"{path}: not a text in UTF-8") from None
 
 
 def read_secret_json(path: Path) -> dict[str, Any]:

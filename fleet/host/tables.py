@@ -1,4 +1,4 @@
-"""The tables of the fleet manager, in dialect-neutral SQLAlchemy Core.
+"""The tables of the fleet manager, in dialect-neutral SQLAlchemy Core, as the latest migration leaves them.
 
 Every table but `readings` mirrors a part of the core's memory: its key, the few columns that a query needs, and the
 rest as one JSON document, so that the core can grow without a migration. Readings are its only bulk data: they are
@@ -19,37 +19,22 @@ from sqlalchemy import (
     Table,
     Text,
     TypeDecorator,
-    UniqueConstraint,
-    func,
 )
-from sqlalchemy.types import TypeEngine
 
 
 class Json(TypeDecorator[Any]):
-    """JSON as it is written: SQLite would keep a column declared JSON as numbers, and turn 25.0 into 25."""
+    """JSON as it is written: a database's own type would turn 25.0 into 25, or 1e22 into an integer."""
 
     impl = Text
     cache_ok = True
 
-    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        """Text, and on PostgreSQL its own binary JSON."""
-        if not _is_native(dialect):
-            return dialect.type_descriptor(Text())
-        from sqlalchemy.dialects.postgresql import JSONB
-
-        return dialect.type_descriptor(JSONB(none_as_null=True))
-
     def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
         """To the database."""
-        return value if value is None or _is_native(dialect) else orjson.dumps(value).decode()
+        return value if value is None else orjson.dumps(value).decode()
 
     def process_result_value(self, value: Any, dialect: Dialect) -> Any:
         """From the database."""
-        return value if value is None or _is_native(dialect) else orjson.loads(value)
-
-
-def _is_native(dialect: Dialect) -> bool:
-    return dialect.name == "postgresql"
+        return value if value is None else orjson.loads(value)
 
 
 METADATA = MetaData()
@@ -58,28 +43,47 @@ KEY_CHARS = 200
 
 # SQLite numbers rows by itself only in a column of type INTEGER; everywhere else the serial number needs 64 bits.
 _SERIAL = BigInteger().with_variant(Integer(), "sqlite")
+# Ids are ASCII: compared as bytes, which is what SQLite does and far quicker than the rules of a language.
+_NAME = String(ID_CHARS).with_variant(String(ID_CHARS, collation="C"), "postgresql")
 
 READINGS = Table(
     "readings",
     METADATA,
     Column("id", _SERIAL, primary_key=True, autoincrement=True),
-    Column("node", String(ID_CHARS), nullable=False),
+    Column("node", _NAME, nullable=False),
     Column("boot", BigInteger, nullable=False),
     Column("seq", BigInteger, nullable=False),
-    Column("metric", String(ID_CHARS), nullable=False),
+    Column("metric", _NAME, nullable=False),
     Column("value", Json, nullable=False),
     Column("unit", String(KEY_CHARS)),
-    Column("utc_ms", BigInteger),
+    Column("utc_ms", BigInteger, nullable=False),
     Column("time_quality", String(ID_CHARS), nullable=False),
-    Column("gateway", String(ID_CHARS), nullable=False),
+    Column("gateway", _NAME, nullable=False),
     Column("stored_utc_ms", BigInteger, nullable=False),
-    UniqueConstraint("node", "boot", "seq", name="readings_identity"),
+)
+Index("readings_by_time", READINGS.c.node, READINGS.c.utc_ms, READINGS.c.id)
+Index("readings_by_metric", READINGS.c.node, READINGS.c.metric, READINGS.c.utc_ms, READINGS.c.id)
+
+# Which readings are stored, and where the constraint that makes it once lives. PostgreSQL demands the time in every
+# unique constraint of a table that is partitioned by it, and a copy may come with another time: so identities have a
+# table of their own there. SQLite has one table, and the constraint in it.
+IDENTITIES = Table(
+    "reading_identities",
+    MetaData(),
+    Column("node", _NAME, primary_key=True),
+    Column("boot", BigInteger, primary_key=True, autoincrement=False),
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("utc_ms", BigInteger, nullable=False),  # names the partition: no look-up has to ask all of them
 )
 
-# When it was read; a reading whose time is unknown counts as of when it was stored.
-READ_AT = func.coalesce(READINGS.c.utc_ms, READINGS.c.stored_utc_ms)
-Index("readings_by_time", READINGS.c.node, READ_AT, READINGS.c.id)
-Index("readings_by_metric", READINGS.c.node, READINGS.c.metric, READ_AT, READINGS.c.id)
+# What retention removed, as ranges of sequence numbers: a late copy of it is no new reading.
+FORGOTTEN = Table(
+    "forgotten_readings",
+    METADATA,
+    Column("node", _NAME, primary_key=True),
+    Column("boot", BigInteger, primary_key=True, autoincrement=False),
+    Column("ranges", Json, nullable=False),
+)
 
 
 def _documents(name: str, key: str, *columns: "Column[Any]") -> Table:
@@ -123,7 +127,7 @@ _documents("sites", "id")
 _documents("groups", "id")
 _documents("users", "name")
 _documents("tokens", "id")
-CORE_TABLES = {name: table for name, table in METADATA.tables.items() if table is not READINGS}
+CORE_TABLES = {name: table for name, table in METADATA.tables.items() if table not in (READINGS, FORGOTTEN)}
 
 # What is only ever added to, and never restored: who did what over the API, and what agents reported beside readings.
 AUDIT = Table(

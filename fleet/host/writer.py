@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from fleet.core.rows import ReadingRow
 from fleet.host.storage import Storage, StorageError, Write, row_key
+from fleet.host.upkeep import Upkeep
 
 LOG = logging.getLogger(__name__)
 MAX_GROUP = 64
@@ -37,8 +38,9 @@ class Writer:
     paid before anything newer as soon as the database takes it.
     """
 
-    def __init__(self, storage: Storage, tell: Callable[[list[Job]], None]) -> None:
-        self._storage, self._tell = storage, tell
+    def __init__(self, storage: Storage, tell: Callable[[list[Job]], None], upkeep: Upkeep | None = None) -> None:
+        """`upkeep` is given a step whenever one is due, between transactions."""
+        self._storage, self._tell, self._upkeep = storage, tell, upkeep
         self._jobs: queue.Queue[Job | None] = queue.Queue()
         self._owed: dict[tuple[object, ...], Write] = {}
         self.failing: str | None = None  # why the database cannot be written at the moment
@@ -77,11 +79,13 @@ class Writer:
                 self._tell(group)
             elif self._owed or self.failing:
                 self._retry()
+            if open_for_more and self._upkeep and self.failing is None and self._upkeep.wait_s() == 0:
+                self._upkeep.step()
 
     def _next_group(self) -> tuple[list[Job], bool]:
         """What is queued, at most `MAX_GROUP`, and whether more may come; waits for the first."""
         group: list[Job] = []
-        wait_s = RETRY_S if self._owed or self.failing else None
+        wait_s = self._wait_s()
         while len(group) < MAX_GROUP:
             try:
                 job = self._jobs.get(block=not group, timeout=wait_s)
@@ -91,6 +95,12 @@ class Writer:
                 return group, False
             group.append(job)
         return group, True
+
+    def _wait_s(self) -> float | None:
+        """How long to wait for a job before something else is due."""
+        if self._owed or self.failing:
+            return RETRY_S
+        return self._upkeep.wait_s() if self._upkeep else None
 
     def _perform(self, group: list[Job]) -> None:
         try:

@@ -55,7 +55,7 @@ def _load(payload: bytes, most_bytes: int) -> Any:
 def text_of(message: Message, name: str, most_chars: int = MAX_TEXT_CHARS) -> str:
     """The text member `name`. Raises Rejected when it is missing, empty, too long or no text."""
     found = message.get(name)
-    if not isinstance(found, str) or not 0 < len(found) <= most_chars:
+    if not isinstance(found, str) or not 0 < len(found) <= most_chars or "\0" in found:  # PostgreSQL keeps no NUL
         raise Rejected(f"{name} is not a text of 1 to {most_chars} characters")
     return found
 
@@ -133,7 +133,7 @@ def check_reading(reading: Any) -> None:
     if type(value) is not float:
         check_value(value)
     unit = reading.get("unit")
-    if unit is not None and not (isinstance(unit, str) and len(unit) <= MAX_TEXT_CHARS):
+    if unit is not None and not (isinstance(unit, str) and len(unit) <= MAX_TEXT_CHARS and "\0" not in unit):
         raise Rejected("a unit is not a short text")
     if reading.get("time_quality", "exact") not in ("exact", "estimated"):
         raise Rejected("a time_quality is neither exact nor estimated")

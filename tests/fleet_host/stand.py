@@ -11,11 +11,14 @@ import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import aiomqtt
 import httpx
+import pytest
+from sqlalchemy import URL
 from starlette.types import ASGIApp
 
 from firmware.hosting.clock import Clock, WallClock
@@ -26,12 +29,16 @@ from fleet.core.config import FleetConfig
 from fleet.core.manager import FleetCore
 from fleet.core.rows import ReadingRow
 from fleet.host.app import make_app
+from fleet.host.database import postgresql_url
 from fleet.host.keyring import Keyring
+from fleet.host.latest import liveness
 from fleet.host.limits import Rate, Rates
+from fleet.host.redis_latest import RedisLatest
 from fleet.host.runtime import Runtime
 from fleet.host.stage import Stage
 from fleet.host.storage import Storage, sqlite_url
 from fleet.host.tokens import issue, load_key
+from tests.servers import PostgresServer, RedisServer
 
 GATEWAY, NODE = "gateway-01", "sensor-01"
 GATEWAY_KEY, NODE_KEY = "11" * 32, "22" * 32
@@ -74,6 +81,31 @@ def batch(name: str, seqs: range, *, value: float = 21.5, node: str = NODE, boot
         for seq in seqs
     ]
     return json.dumps({"v": 1, "batch": name, "readings": readings, "stats": []}).encode()
+
+
+@dataclass(frozen=True)
+class Database:
+    """One empty database, and how to reach it."""
+
+    url: str | URL
+
+    @classmethod
+    def make(cls, request: pytest.FixtureRequest, directory: Path) -> "Database":
+        """Of the kind that the fixture's parameter names."""
+        if request.param == "sqlite":
+            return cls(sqlite_url(directory / "fleet.sqlite"))
+        return cls.postgresql(request.getfixturevalue("postgres"))
+
+    @classmethod
+    def postgresql(cls, server: PostgresServer) -> "Database":
+        """In a PostgreSQL of the tests' own."""
+        return cls(postgresql_url(server.make_database(), server.password_file))
+
+    def open(self) -> Storage:
+        """A storage on it, ready for use."""
+        storage = Storage(self.url)
+        storage.open()
+        return storage
 
 
 # --- in this process -------------------------------------------------------------------------------------------------
@@ -124,19 +156,25 @@ class Served:
 
 
 @contextlib.asynccontextmanager
-async def served(data: Path, clock: Clock | None = None, rates: Rates | None = None) -> AsyncIterator[Served]:
+async def served(
+    data: Path,
+    clock: Clock | None = None,
+    rates: Rates | None = None,
+    database: Database | None = None,
+    redis: RedisServer | None = None,
+) -> AsyncIterator[Served]:
     """Everything of `fleet serve` but its process, sockets and hub."""
     clock = clock or WallClock()
-    storage = Storage(sqlite_url(data / "fleet.sqlite"))
-    storage.open()
+    storage = (database or Database(sqlite_url(data / "fleet.sqlite"))).open()
     restored = storage.load()
     core = FleetCore(FleetConfig(), restored, random.Random(1), clock.now_ms())
     core.learn_utc(clock.utc_ms(), clock.now_ms())
     for kind, add in (("gateways", core.add_gateway), ("nodes", core.add_node)):
         for item in INVENTORY[kind]:
             add(item, clock.now_ms())
+    latest = RedisLatest(redis.url, redis.password, partial(liveness, core)) if redis else None
     stage, key = Stage(), load_key(data)
-    runtime = Runtime(core, clock, storage, Login("fleet", b"x"), "127.0.0.1:1", NoTrace(), [])
+    runtime = Runtime(core, clock, storage, Login("fleet", b"x"), "127.0.0.1:1", NoTrace(), [], None, latest)
     app = make_app(stage, rates or PATIENT)
     stage.open(runtime, Keyring(data), restored)
     runtime.hub.connect = lambda target=None: runtime.pump.link_up("hub")  # type: ignore[method-assign]
@@ -209,11 +247,11 @@ class Fleet:
     password: Path
     hub: str
 
-    def server(self) -> Process:
+    def server(self, *options: str | Path) -> Process:
         """`fleet serve` on a free port."""
         return Process(
             *("serve", "--data", self.data, "--port", "0", "--hub", self.hub, "--hub-password-file", self.password),
-            *("--inventory", self.inventory, "--trace", self.data / "trace.jsonl"),
+            *("--inventory", self.inventory, "--trace", self.data / "trace.jsonl", *options),
         )
 
     def api(self, server: Process, role: str = "operator") -> httpx.Client:

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from fleet.host import storage, writer
+from fleet.host import database, writer
 from fleet.host.tokens import issue
 from tests.fleet_host.stand import NODE, Served, problem, served
 
@@ -19,7 +19,7 @@ AT = "2026-01-01T00:00:05Z"
 
 @pytest.fixture
 async def fleet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Served]:
-    monkeypatch.setattr(storage, "BUSY_TIMEOUT_MS", 10)
+    monkeypatch.setattr(database, "BUSY_TIMEOUT_MS", 10)
     monkeypatch.setattr(writer, "RETRY_S", 0.02)
     async with served(tmp_path) as server:
         yield server

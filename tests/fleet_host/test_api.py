@@ -9,13 +9,13 @@ from typing import Any
 import httpx
 import pytest
 
-from fleet.host import gate, storage, writer
+from fleet.host import database, gate, writer
 from tests.fleet_host.stand import GATEWAY, NODE, Served, batch, problem, served
 
 
 @pytest.fixture
 async def fleet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Served]:
-    monkeypatch.setattr(storage, "BUSY_TIMEOUT_MS", 10)
+    monkeypatch.setattr(database, "BUSY_TIMEOUT_MS", 10)
     monkeypatch.setattr(writer, "RETRY_S", 0.02)
     async with served(tmp_path) as server:
         server.says("heartbeat", {"n": 1, "uptime_ms": 1, "config": 0})

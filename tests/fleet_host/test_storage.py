@@ -12,31 +12,39 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fleet.core.rows import ReadingRow
+from fleet.host import database as database_module
 from fleet.host import readings as queries
-from fleet.host import storage as storage_module
 from fleet.host import writer as writer_module
 from fleet.host.storage import Storage, StorageError, sqlite_url
 from fleet.host.writer import Job, Writer
-from tests.fleet_host.stand import UTC_MS, row
+from tests.fleet_host.stand import UTC_MS, Database, row
 
+BOOTS = itertools.count()
+# A partition's index has a name of its own, made of its columns.
+INDEX_NAMES = {
+    "sqlite": ("readings_by_time", "readings_by_metric"),
+    "postgresql": ("readings_default_node_utc_ms_id_idx", "readings_default_node_metric_utc_ms_id_idx"),
+}
 NODE_ROW = {"id": "sensor-01", "doc": {"state": "up"}}
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "fleet.sqlite"
+def storage(database: Database) -> Iterator[Storage]:
+    made = database.open()
+    yield made
+    made.close()
 
 
-@pytest.fixture
-def storage(path: Path) -> Iterator[Storage]:
-    made = Storage(sqlite_url(path))
-    made.open()
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def one_storage(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Storage]:
+    """One for all examples of a test: each takes a boot of its own."""
+    made = Database.make(request, tmp_path_factory.mktemp("storage")).open()
     yield made
     made.close()
 
 
 def stored(storage: Storage) -> list[dict[str, Any]]:
-    with storage.engine.connect() as connection:
+    with storage.reading() as connection:
         return queries.all_readings(connection, None, 10_000).readings
 
 
@@ -47,7 +55,7 @@ def test_a_reading_is_stored_once_however_often_it_comes(storage: Storage) -> No
     assert [each["seq"] for each in stored(storage)] == [1, 2, 3]
 
 
-@pytest.mark.parametrize("value", [21, 21.5, -0.01, 25.0, True, "tag-7", "", 2**40])
+@pytest.mark.parametrize("value", [21, 21.5, -0.01, 25.0, 1e22, True, "tag-7", "", "a\0b", "\\\\.\\t\\n", "°", 2**40])
 def test_a_value_comes_back_as_it_was_sent(storage: Storage, value: Any) -> None:
     storage.perform([("readings", [row(1, value)])])
     found = stored(storage)[0]["value"]
@@ -77,11 +85,11 @@ def test_a_reading_that_only_the_core_remembers_is_stored_all_the_same(storage: 
     assert [each["seq"] for each in stored(storage)] == [1]
 
 
-def test_a_restart_gets_rows_and_the_ranges_of_what_is_stored(storage: Storage, path: Path) -> None:
+def test_a_restart_gets_rows_and_the_ranges_of_what_is_stored(storage: Storage, database: Database) -> None:
     rows = [row(seq) for seq in (1, 2, 3, 7, 9, 10)] + [row(0, boot=8), row(5, node="sensor-02")]
     storage.perform([("readings", rows), ("upsert", "nodes", NODE_ROW), ("upsert", "nodes", {"id": "gone", "doc": {}})])
     storage.perform([("upsert", "nodes", NODE_ROW | {"doc": {"state": "down"}}), ("delete", "nodes", "gone")])
-    again = Storage(sqlite_url(path))
+    again = Storage(database.url)
     found = again.load()
     assert found["nodes"] == [{"id": "sensor-01", "doc": {"state": "down"}}]
     assert found["seen"] == [
@@ -93,14 +101,13 @@ def test_a_restart_gets_rows_and_the_ranges_of_what_is_stored(storage: Storage, 
 
 
 @given(st.sets(st.integers(0, 40)))
-def test_the_ranges_hold_exactly_the_stored_numbers(seqs: set[int]) -> None:
-    storage = Storage("sqlite+pysqlite:///:memory:")
-    storage.open()
-    storage.perform([("readings", [row(seq) for seq in seqs])])
-    ranges = [tuple(pair) for seen in storage.load()["seen"] for pair in seen["ranges"]]
+def test_the_ranges_hold_exactly_the_stored_numbers(one_storage: Storage, seqs: set[int]) -> None:
+    boot = next(BOOTS)
+    one_storage.perform([("readings", [row(seq, boot=boot) for seq in seqs])])
+    found = [seen["ranges"] for seen in one_storage.load()["seen"] if seen["boot"] == boot]
+    ranges = [tuple(pair) for pairs in found for pair in pairs]
     assert {seq for low, high in ranges for seq in range(low, high + 1)} == seqs
     assert all(high + 1 < low for (_, high), (low, _) in itertools.pairwise(ranges))
-    storage.close()
 
 
 def test_a_transaction_is_whole_or_not_at_all(storage: Storage) -> None:
@@ -112,11 +119,15 @@ def test_a_transaction_is_whole_or_not_at_all(storage: Storage) -> None:
 
 def test_a_commit_is_on_disk_before_it_is_answered(storage: Storage) -> None:
     with storage.engine.connect() as connection:
+        if connection.dialect.name == "postgresql":
+            assert connection.exec_driver_sql("SHOW synchronous_commit").scalar() == "on"
+            return
         pragmas = [connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in ("journal_mode", "synchronous")]
     assert pragmas == ["wal", 2]  # 2 is FULL
 
 
-def test_a_file_that_is_no_database_is_a_clear_error(path: Path) -> None:
+def test_a_file_that_is_no_database_is_a_clear_error(tmp_path: Path) -> None:
+    path = tmp_path / "fleet.sqlite"
     path.write_bytes(b"this is not SQLite" * 100)
     with pytest.raises(StorageError, match="not a database"):
         Storage(sqlite_url(path)).open()
@@ -129,7 +140,7 @@ def test_a_walk_sees_each_reading_exactly_once_while_more_arrive(storage: Storag
     storage.perform([("readings", [row(seq) for seq in range(25)])])
     found, cursor = [], None
     for step in range(10):
-        with storage.engine.connect() as connection:
+        with storage.reading() as connection:
             page = queries.all_readings(connection, cursor, 7)
         found += [each["seq"] for each in page.readings]
         if (cursor := page.next_cursor) is None:
@@ -142,7 +153,7 @@ def test_a_walk_sees_each_reading_exactly_once_while_more_arrive(storage: Storag
 def test_one_nodes_readings_come_by_the_time_they_were_read(storage: Storage) -> None:
     late = [row(seq, at_s=100 - seq) for seq in range(10)]
     storage.perform([("readings", [*late, row(50, metric="co2", at_s=95), row(51, node="sensor-02", at_s=95)])])
-    with storage.engine.connect() as connection:
+    with storage.reading() as connection:
         first = queries.node_readings(connection, "sensor-01", "temp", UTC_MS + 92_000, UTC_MS + 98_000, None, 4)
         rest = queries.node_readings(
             connection, "sensor-01", "temp", UTC_MS + 92_000, UTC_MS + 98_000, first.next_cursor, 4
@@ -152,20 +163,25 @@ def test_one_nodes_readings_come_by_the_time_they_were_read(storage: Storage) ->
 
 
 def test_both_walks_use_an_index(storage: Storage) -> None:
+    explain = {"sqlite": "EXPLAIN QUERY PLAN ", "postgresql": "EXPLAIN "}[storage.engine.dialect.name]
     plans = []
-    with storage.engine.connect() as connection:
+    with storage.reading() as connection:
+        if storage.engine.dialect.name == "postgresql":  # of a table this small it would rather read all
+            connection.exec_driver_sql("SET LOCAL enable_seqscan = off")
+            connection.exec_driver_sql("SET LOCAL enable_bitmapscan = off")
 
         class Explaining:
             def execute(self, query: Any) -> Any:
                 text = str(query.compile(storage.engine, compile_kwargs={"literal_binds": True}))
-                plans.append(str(connection.exec_driver_sql("EXPLAIN QUERY PLAN " + text).all()))
+                plans.append(str(connection.exec_driver_sql(explain + text).all()))
                 return connection.execute(query)
 
         queries.all_readings(Explaining(), None, 5)  # type: ignore[arg-type]
         queries.node_readings(Explaining(), "a", None, 0, 1, None, 5)  # type: ignore[arg-type]
         queries.node_readings(Explaining(), "a", "temp", 0, 1, None, 5)  # type: ignore[arg-type]
-    assert "readings_by_time" in plans[1] and "readings_by_metric" in plans[2]
-    assert not any("TEMP B-TREE" in plan for plan in plans)
+    by_time, by_metric = INDEX_NAMES[storage.engine.dialect.name]
+    assert by_time in plans[1] and by_metric in plans[2]
+    assert not any("TEMP B-TREE" in plan or "Sort" in plan for plan in plans)
 
 
 @given(st.text(max_size=100))
@@ -238,9 +254,10 @@ def test_one_store_that_can_never_be_stored_fails_alone(storage: Storage) -> Non
 
 
 def test_a_locked_database_fails_stores_and_recovers_with_what_is_owed(
-    path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(storage_module, "BUSY_TIMEOUT_MS", 10)
+    path = tmp_path / "fleet.sqlite"
+    monkeypatch.setattr(database_module, "BUSY_TIMEOUT_MS", 10)
     monkeypatch.setattr(writer_module, "RETRY_S", 0.05)
     storage = Storage(sqlite_url(path))
     storage.open()

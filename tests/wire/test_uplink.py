@@ -13,9 +13,10 @@ from fleet.wire import uplink
 from fleet.wire.uplink import Rejected
 from tests.wire.strategies import ANY_JSON, BOOTS, IDS, METRICS, NAMES, SEQS, VALUES, garbage
 
+TEXTS = NAMES.filter(lambda text: "\0" not in text)
 READINGS = st.fixed_dictionaries(
     {"sensor": IDS, "metric": METRICS, "value": VALUES, "boot": BOOTS, "seq": SEQS},
-    optional={"unit": NAMES, "utc_ms": st.integers(0, uplink.MAX_UTC_MS), "time_quality": st.just("estimated")},
+    optional={"unit": TEXTS, "utc_ms": st.integers(0, uplink.MAX_UTC_MS), "time_quality": st.just("estimated")},
 )
 
 
@@ -27,7 +28,7 @@ def reading(**changed: Any) -> dict[str, Any]:
     return {"sensor": "sensor-01", "metric": "temp", "value": 25.0, "boot": 1, "seq": 2, "utc_ms": 3} | changed
 
 
-@given(NAMES, st.lists(READINGS, max_size=5))
+@given(TEXTS, st.lists(READINGS, max_size=5))
 def test_a_batch_is_read_as_it_was_written_also_when_packed(name: str, readings: list[dict[str, Any]]) -> None:
     payload = uplink.encode_batch(name, [orjson.dumps(r) for r in readings], [])
     assert uplink.decode_batch(payload) == (name, readings, [])
@@ -104,6 +105,7 @@ def test_a_reading_that_is_taken_can_be_stored(changed: dict[str, Any]) -> None:
 def _assert_storable(found: dict[str, Any]) -> None:
     assert isinstance(found["value"], bool | str) or abs(found["value"]) < 2**63 or isinstance(found["value"], float)
     assert found.get("unit") is None or (isinstance(found["unit"], str) and len(found["unit"]) <= 64)
+    assert "\0" not in (found.get("unit") or "")  # PostgreSQL has no place for it
     assert found.get("time_quality", "exact") in ("exact", "estimated")
 
 
@@ -127,6 +129,7 @@ def _assert_storable(found: dict[str, Any]) -> None:
         {"utc_ms": uplink.MAX_UTC_MS + 1},
         {"unit": [1]},
         {"unit": "x" * 65},
+        {"unit": "a\0"},
         {"time_quality": {"a": 1}},
         {"time_quality": "guessed"},
     ],
@@ -153,6 +156,12 @@ def test_garbage_instead_of_a_message_is_refused_and_nothing_else_is_raised(payl
         assert isinstance(uplink.decode(payload), dict)
     except Rejected as error:
         assert str(error)
+
+
+@pytest.mark.parametrize("text", [None, 3, "", "x" * 65, "a\0b"])
+def test_a_text_that_no_column_takes_is_refused(text: Any) -> None:
+    with pytest.raises(Rejected, match="rule is not a text of 1 to 64 characters"):
+        uplink.text_of({"rule": text}, "rule")
 
 
 def test_an_oversize_message_is_refused_before_it_is_parsed() -> None:
