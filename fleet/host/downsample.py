@@ -26,15 +26,9 @@ def extremes(
     connection: Connection, node: str, metric: str, since_ms: int | None, until_ms: int | None, points: int
 ) -> tuple[list[dict[str, Any]], int]:
     """At most `points` readings in the order of time, and how many numbers they stand for. Raises TooMany."""
-    first_ms, last_ms, count = connection.execute(
-        _of(
-            select(func.min(READINGS.c.utc_ms), func.max(READINGS.c.utc_ms), func.count()),
-            node,
-            metric,
-            since_ms,
-            until_ms,
-        )
-    ).one()
+    read_at = READINGS.c.utc_ms
+    extent: list[Any] = [func.min(read_at), func.max(read_at), func.count()]
+    first_ms, last_ms, count = connection.execute(_of(select(*extent), node, metric, since_ms, until_ms)).one()
     if count > MOST_READ:
         raise TooMany(f"{count} readings are too many for one answer; ask for a shorter time with from and to")
     if not count:
