@@ -2,13 +2,13 @@
 # Sets up .venv. Usage: scripts/setup.sh run|dev
 #   run   what the commands need (for `make demo`)
 #   dev   the same, the test tools, and the servers that tests start: Mosquitto, PostgreSQL, Redis
-# A stamp keyed on pyproject.toml, uv.lock and the folder's place makes a second call instantaneous.
+# A stamp keyed on pyproject.toml, uv.lock, this script and the folder's place makes a second call instantaneous.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 mode=${1:-dev}
 venv=.venv
-key=$( (pwd; cat pyproject.toml uv.lock) | sha256sum | cut -d' ' -f1)
+key=$( (pwd; cat pyproject.toml uv.lock scripts/setup.sh) | sha256sum | cut -d' ' -f1)
 
 say() { printf 'setup: %s\n' "$*"; }
 die() { printf 'setup: %s\n' "$@" >&2; exit 3; }
