@@ -158,7 +158,7 @@ def answers_to(event: TraceEvent, cause: TraceEvent) -> bool:
     if cause.kind == "fault.cleared":
         return True
     if cause.kind == "gateway.catching-up" and event.kind == "notification.sent":
-        return "node" in event.fields  # what was decided offline is told when it is heard of
+        return "node" in event.fields or "nodes" in event.fields  # what was decided offline is told when heard of
     if cause.kind in ("call.sent", "inject.sent", "store.failed"):
         return _of_call(event, cause)
     if cause.kind == "node.up" and event.kind == "command.queued":  # where it is now, and where it was

@@ -17,6 +17,8 @@ from nanoclaw.core.outbox import READING, reading_identity
 
 Identity = tuple[str, int, int]
 SETTLE_STEP_US = 1_000_000
+LAST_WORDS_US = 10_000_000
+"""A notice waits 5 s for more of its kind, and goes out then."""
 LOCAL_US = 50
 
 
@@ -135,8 +137,11 @@ class VirtualWorld:
         self.faults.clear_all()
 
     def settled(self) -> bool:
-        """Whether nothing is on its way any more."""
-        return not self.operator.waiting and not any(True for _ in self._buffered_identities())
+        """Whether nothing is on its way any more: no reading, no answer, no word to people, who are told a few seconds
+        after what they are told of."""
+        if self.env.now_us < self.plan.duration_us + LAST_WORDS_US or self.operator.waiting:
+            return False
+        return not any(True for _ in self._buffered_identities())
 
     def _make_links(self) -> None:
         plan = self.plan

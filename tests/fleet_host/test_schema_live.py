@@ -17,7 +17,8 @@ ENDLESS = "/api/v1/events/stream"  # it never answers to the end; what it refuse
 ROTATE = "/api/v1/auth/keys/rotate"  # without an overlap it makes the tool's own token worthless: last, by itself
 
 # Where JSON Schema cannot say what is accepted: which texts are a rule or a cursor, how long a command may be for a
-# node's radio, that one of two members is needed. That these refuse with words is claimed in the other tests.
+# node's radio, that one of two members is needed, what is a signature. That these refuse with words is claimed in the
+# other tests.
 COMMAND = "POST /api/nodes/{node_id}/{action}"
 BEYOND_SCHEMA = (
     "PUT /api/v1/fleet/rules/{name}",
@@ -26,6 +27,8 @@ BEYOND_SCHEMA = (
     "POST /api/v1/fleet/nodes",
     "POST /api/v1/fleet/nodes/{node_id}/move",
     "POST /api/v1/tokens",
+    "POST /api/v1/fleet/renew",
+    "POST /api/v1/fleet/enrol",
     *(f"GET /api/v1/fleet/{list}" for list in ("alerts", "audit", "readings")),
     *(f"GET /api/v1/fleet/nodes/{{node_id}}/{list}" for list in ("readings", "events")),
 )
