@@ -2,7 +2,6 @@
 
 import asyncio
 import errno
-import gc
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from clawsim.expect import Milestones, judge
+from clawsim.garbage import rare_collections
 from clawsim.ledger import Ledger
 from clawsim.scenario.plan import Plan
 from clawsim.trace import EventLog, TraceEvent
@@ -56,7 +56,7 @@ def run_virtual(
     ledger, milestones = Ledger(log), Milestones(log, plan)
     world = VirtualWorld(plan, log, cores)
     status = Status(end_us=plan.duration_us)
-    with _closing(log, out) as digest, _rare_collections():
+    with _closing(log, out) as digest, rare_collections():
         for t_us in world.run(PROGRESS_US):
             if progress:
                 status.t_us, status.produced, status.stored = t_us, ledger.produced, ledger.stored
@@ -157,19 +157,6 @@ def write_summary(out: Path | None, outcome: Outcome) -> None:
         path = out / "summary.json"
         with naming(path):
             path.write_text(summary_text(outcome) + "\n", encoding="utf-8")
-
-
-@contextmanager
-def _rare_collections() -> Iterator[None]:
-    """Hardly anything in a world is garbage in cycles and all lives long: looking often costs a tenth of a run."""
-    before = gc.get_threshold()
-    gc.freeze()
-    gc.set_threshold(100_000, 50, 100)
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)
-        gc.unfreeze()
 
 
 @contextmanager

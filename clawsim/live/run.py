@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx
 
+from clawsim.garbage import rare_collections
 from clawsim.live.collect import CollectError, delivered_rows, stored_rows
 from clawsim.live.deploy import Deployment
 from clawsim.live.disk import check_room
@@ -58,8 +59,9 @@ async def run_live(plan: Plan, log: EventLog, options: LiveOptions) -> LiveResul
     supervisor = Supervisor(deployment.log_directory())
     world = LiveWorld(plan, options, real, deployment, supervisor)
     try:
-        async with supervisor:
-            await _play(world, supervisor)
+        with rare_collections():
+            async with supervisor:
+                await _play(world, supervisor)
     finally:
         events = world.tail.merged()
         for event in events:
