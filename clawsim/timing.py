@@ -168,7 +168,8 @@ def answers_to(event: TraceEvent, cause: TraceEvent) -> bool:
 
 def _named(event: TraceEvent) -> list[str]:
     words = str(event.fields.get("subject", "")).replace(":", "").split()
-    return [event.who, *(str(event.fields.get(name)) for name in ("node", "target", "gateway")), *words]
+    nodes = [str(node) for node in event.fields.get("nodes", ())]  # of one message about several
+    return [event.who, *(str(event.fields.get(name)) for name in ("node", "target", "gateway")), *nodes, *words]
 
 
 def _of_call(event: TraceEvent, cause: TraceEvent) -> bool:
