@@ -101,8 +101,8 @@ class _RealClient:
         self.identity = identity
         self._bridge = bridge
 
-    def deliver(self, topic: str, payload: bytes) -> None:
-        self._bridge.deliver(topic, payload)
+    def path(self, topic: str) -> Callable[[str, bytes], None]:
+        return self._bridge.deliver
 
     def dropped(self, silent: bool) -> None:
         """The virtual broker died; the bridge will see that it no longer runs."""

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from clawsim.trace import EventLog
-from clawsim.virtual.clock import Call, Clock
+from clawsim.virtual.clock import Clock
 from firmware.wire.outputs import Event, Store
 
 MOST_HELD = 10_000
@@ -129,11 +129,12 @@ class VirtualHost:
         armed_us = self._armed_us
         if armed_us is None or at_us < armed_us:
             env = self.env
-            self._armed_us = at_us = max(at_us, env._now)
-            Call(env, at_us, self._fire, at_us)
+            if at_us < env._now:
+                at_us = env._now
+            self._armed_us = at_us
+            env.call_at(at_us, self._fire, at_us)
 
-    def _fire(self, event: Any) -> None:
-        at_us = event._value
+    def _fire(self, at_us: int) -> None:
         if at_us != self._armed_us or not self.alive or self.frozen:
             return
         self._armed_us = None
@@ -142,7 +143,7 @@ class VirtualHost:
             return
         if due_us > at_us:  # what the core waited for has moved away meanwhile
             self._armed_us = due_us
-            Call(self.env, due_us, self._fire, due_us)
+            self.env.call_at(due_us, self._fire, due_us)
             return
         if self._fired_us == at_us:
             self._check_spin(at_us)
@@ -167,11 +168,11 @@ class VirtualHost:
             return
         self.env.call_at(self.env._now + self._store_us, self._stored, store)
 
-    def _stored(self, event: Any) -> None:
+    def _stored(self, store: Any) -> None:
         """The transaction commits now, unless the power went before."""
         if not self.alive:
             return
-        token, writes = event._value
+        token, writes = store
         answer = self._store(writes)
         if token is not None:
             if answer is None:

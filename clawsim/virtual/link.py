@@ -9,7 +9,7 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-from clawsim.virtual.clock import Call, Clock
+from clawsim.virtual.clock import Clock
 
 RETRANSMIT_US = 200_000
 MOST_RETRIES = 8
@@ -45,7 +45,7 @@ class Link:
         self._held_bytes = 0
 
     def transmit(self, direction: int, size: int, arrive: Arrive, value: Any) -> bool:
-        """Carry `value`; `arrive(event)` is called with it as `event.value`. False when the buffer is full."""
+        """Carry `value`; `arrive(value)` is called then. False when the buffer is full."""
         if self.is_cut:
             return self._hold(direction, size, arrive, value)
         self.bytes += size
@@ -59,7 +59,7 @@ class Link:
             at_us = last_us[direction]
         else:
             last_us[direction] = at_us
-        Call(env, at_us, arrive, value)
+        env.call_at(at_us, arrive, value)
         return True
 
     def cut(self) -> None:

@@ -10,6 +10,8 @@ from fleet.hub.access import Access
 from fleet.hub.topics import matches
 
 MOST_CACHED = 50_000
+_NOBODY = ""
+"""The broker's own machine, which is no client."""
 Reject = Callable[[str, str, str], None]
 Deliver = Callable[[str, bytes], None]
 
@@ -19,8 +21,8 @@ class Subscriber(Protocol):
 
     identity: str
 
-    def deliver(self, topic: str, payload: bytes) -> None:
-        """A message on a topic that it subscribed to."""
+    def path(self, topic: str) -> Deliver | None:
+        """What takes messages on a topic that it subscribed to, until it connects again; None if it ignores them."""
 
     def dropped(self, silent: bool) -> None:
         """The broker is gone; `silent` means that nothing said so (power loss)."""
@@ -41,9 +43,9 @@ class TopicRouter:
         self._subscribers: dict[str, tuple[Subscriber, tuple[str, ...]]] = {}
         self._exact: dict[str, list[Subscriber]] = {}
         self._wild: list[tuple[str, Subscriber]] = []
-        # What does not change from message to message is found once: who hears a topic, and who may publish on it.
-        self._routes: dict[str, tuple[Deliver, ...]] = {}
-        self._granted: set[tuple[str, str]] = set()
+        # What does not change from message to message is found once: by topic and identity, that the one may publish on
+        # the other, and who hears it.
+        self._paths: dict[str, dict[str, tuple[Deliver, ...]]] = {}
 
     def connect(self, subscriber: Subscriber, password: bytes, filters: tuple[str, ...]) -> bool:
         """Whether the broker runs and lets this identity in; an earlier session of the identity ends."""
@@ -59,9 +61,10 @@ class TopicRouter:
         for name in filters:
             if "+" in name or "#" in name:
                 self._wild.append((name, subscriber))
+                self._paths.clear()
             else:
                 self._exact.setdefault(name, []).append(subscriber)
-        self._routes.clear()
+                self._paths.pop(name, None)
         return True
 
     def disconnect(self, subscriber: Subscriber) -> None:
@@ -77,35 +80,46 @@ class TopicRouter:
         sessions, self._subscribers = self._subscribers, {}
         self._exact.clear()
         self._wild.clear()
-        self._routes.clear()
-        self._granted.clear()
+        self._paths.clear()
         for subscriber, _ in sessions.values():
             subscriber.dropped(silent)
 
     def publish(self, identity: str, topic: str, payload: bytes) -> None:
         """A message from a connected identity."""
-        if len(payload) > self._max_payload_bytes:
-            self._refuse(topic, f"longer than {self._max_payload_bytes} bytes", identity)
-            return
-        if (identity, topic) not in self._granted:
-            if not self.access.may_publish(identity, topic):
-                self._refuse(topic, "no right to publish", identity)
+        granted = self._paths.get(topic)
+        paths = granted.get(identity) if granted else None
+        if paths is None or len(payload) > self._max_payload_bytes:
+            paths = self._grant(identity, topic, payload)
+            if paths is None:
                 return
-            if len(self._granted) < MOST_CACHED:
-                self._granted.add((identity, topic))
-        self.route(topic, payload)
-
-    def route(self, topic: str, payload: bytes) -> None:
-        """Hand a message to whoever subscribed to its topic."""
         self.messages += 1
-        for deliver in self._routes.get(topic) or self._find_route(topic):
+        for deliver in paths:
             deliver(topic, payload)
 
-    def _find_route(self, topic: str) -> tuple[Deliver, ...]:
+    def route(self, topic: str, payload: bytes) -> None:
+        """Hand a message of the broker's own machine, which needs no right, to whoever subscribed to its topic."""
+        self.messages += 1
+        granted = self._paths.get(topic)
+        paths = granted.get(_NOBODY) if granted else None
+        for deliver in self._find_paths(_NOBODY, topic) if paths is None else paths:
+            deliver(topic, payload)
+
+    def _grant(self, identity: str, topic: str, payload: bytes) -> tuple[Deliver, ...] | None:
+        """Who hears this message, or None when it is refused."""
+        if len(payload) > self._max_payload_bytes:
+            self._refuse(topic, f"longer than {self._max_payload_bytes} bytes", identity)
+        elif not self.access.may_publish(identity, topic):
+            self._refuse(topic, "no right to publish", identity)
+        else:
+            return self._find_paths(identity, topic)
+        return None
+
+    def _find_paths(self, identity: str, topic: str) -> tuple[Deliver, ...]:
         hearing = [*self._exact.get(topic, ()), *(each for name, each in self._wild if matches(name, topic))]
-        found = tuple(subscriber.deliver for subscriber in hearing)
-        if len(self._routes) < MOST_CACHED:
-            self._routes[topic] = found
+        paths = [subscriber.path(topic) for subscriber in hearing]
+        found = tuple(path for path in paths if path is not None)
+        if len(self._paths) < MOST_CACHED:
+            self._paths.setdefault(topic, {})[identity] = found
         return found
 
     def _refuse(self, topic: str, reason: str, identity: str) -> None:
@@ -116,7 +130,7 @@ class TopicRouter:
         for name in filters:
             if "+" in name or "#" in name:
                 self._wild.remove((name, subscriber))
+                self._paths.clear()
             else:
                 self._exact[name].remove(subscriber)
-        self._routes.clear()
-        self._granted = {pair for pair in self._granted if pair[0] != subscriber.identity}
+                self._paths.pop(name, None)

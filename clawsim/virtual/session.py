@@ -59,8 +59,11 @@ class Session:
             size = len(payload) + len(topic) + OVERHEAD_BYTES
             link.transmit(UP, size, self._arrived_up, (self._generation, topic, payload, link.mark()))
 
-    def deliver(self, topic: str, payload: bytes) -> None:
-        """The broker has a message for this client."""
+    def path(self, topic: str) -> Callable[[str, bytes], None]:
+        """What takes messages for this client."""
+        return self._deliver
+
+    def _deliver(self, topic: str, payload: bytes) -> None:
         link = self._link
         if link is not None:
             size = len(payload) + len(topic) + OVERHEAD_BYTES
@@ -83,8 +86,8 @@ class Session:
         if self._link is not None:
             self._link.transmit(UP if crossings % 2 == 0 else DOWN, OVERHEAD_BYTES, self._crossed, progress)
 
-    def _crossed(self, event: Any) -> None:
-        generation, crossings = event._value
+    def _crossed(self, progress: tuple[int, int]) -> None:
+        generation, crossings = progress
         if generation != self._generation or self._router is None:
             return
         if crossings > 1:
@@ -97,8 +100,8 @@ class Session:
             self.close()
             self._on_down()
 
-    def _arrived_up(self, event: Any) -> None:
-        generation, topic, payload, mark = event._value
+    def _arrived_up(self, sent: tuple[int, str, bytes, int]) -> None:
+        generation, topic, payload, mark = sent
         if generation != self._generation or self._router is None or not self._router.running:
             return
         if mark:
@@ -108,14 +111,14 @@ class Session:
         else:
             self._router.publish(self.identity, topic, payload)
 
-    def _arrived_down(self, event: Any) -> None:
-        generation, topic, payload, mark = event._value
+    def _arrived_down(self, sent: tuple[int, str, bytes, int]) -> None:
+        generation, topic, payload, mark = sent
         if generation == self._generation:
             if mark:
                 self._link.check_mark(mark)  # type: ignore[union-attr]  # as long as the generation is this one
             self._on_message(topic, payload)
 
-    def _reset(self, event: Any) -> None:
-        if event._value == self._generation:
+    def _reset(self, generation: int) -> None:
+        if generation == self._generation:
             self.close()
             self._on_down()

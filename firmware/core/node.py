@@ -130,8 +130,9 @@ class NodeCore:
         self.stores.on_timer(now_ms)
         if not self._running:
             return
-        for index in range(len(self.sensors)):
-            if self.sensors[index].due(now_ms):
+        for index, sensor in enumerate(self.sensors):
+            if sensor.next_ms is not None and now_ms >= sensor.next_ms:
+                sensor.step(now_ms)
                 self._outputs.append(Sample(index))
         link = self.link
         if link.state == UP:
@@ -233,11 +234,14 @@ class NodeCore:
 
     def _speak(self, now_ms: int) -> None:
         """Connected: heartbeat, backlog and beacon, whichever is due; the first two can stand for the third."""
-        self.presence.beat(now_ms)
+        presence = self.presence
+        if now_ms >= presence.heartbeat_due_ms:
+            presence.beat(now_ms)
         if self.backlog.due_ms is not None and now_ms >= self.backlog.due_ms:
             for record in self.backlog.take(now_ms):
                 self._send_reading(record, now_ms)
-        self.presence.beacon(now_ms)
+        if now_ms >= presence.due_ms():
+            presence.beacon(now_ms)
 
     # --- plumbing -------------------------------------------------------------------------------------------------
 

@@ -24,7 +24,7 @@ class Presence:
         self._echoed = 0  # the highest of them that came back
         self._acked_upto = -1
         self._beacon_ms = now_ms
-        self._heartbeat_due_ms = now_ms + self.heartbeat_ms // 2  # between samples on the minute: fewer beacons
+        self.heartbeat_due_ms = now_ms + self.heartbeat_ms // 2  # between samples on the minute: fewer beacons
 
     def is_fresh(self, n: int, upto: int) -> bool:
         """Whether an answer with these numbers is news of this boot, and no replay of an old one."""
@@ -38,24 +38,21 @@ class Presence:
     def due_ms(self) -> int:
         """When the next heartbeat or beacon is due."""
         due_ms = self.published_ms + BEACON_MS + 1  # what is published at the very instant stands for it
-        if self._heartbeat_due_ms < due_ms:
-            due_ms = self._heartbeat_due_ms
+        if self.heartbeat_due_ms < due_ms:
+            due_ms = self.heartbeat_due_ms
         if self._core.link.heard_ms + UNHEARD_MS < due_ms:
             unheard_ms = self._unheard_ms()
             return unheard_ms if unheard_ms < due_ms else due_ms
         return due_ms
 
     def beat(self, now_ms: int) -> None:
-        """Send the heartbeat if it is due; the next one stays on the grid."""
-        if now_ms >= self._heartbeat_due_ms:
-            late = (now_ms - self._heartbeat_due_ms) // self.heartbeat_ms
-            self._heartbeat_due_ms += self.heartbeat_ms * (1 + late)
-            self.send_heartbeat(now_ms)
+        """Send the heartbeat, which is due; the next one stays on the grid."""
+        late = (now_ms - self.heartbeat_due_ms) // self.heartbeat_ms
+        self.heartbeat_due_ms += self.heartbeat_ms * (1 + late)
+        self.send_heartbeat(now_ms)
 
     def beacon(self, now_ms: int) -> None:
-        """Send a beacon when nothing else was said for its period, or nothing heard for long."""
-        if now_ms <= self.published_ms + BEACON_MS and now_ms < self._unheard_ms():
-            return
+        """Send a beacon, which is due: nothing else was said for its period, or nothing heard for long."""
         core = self._core
         self._n += 1
         self._beacon_ms = now_ms

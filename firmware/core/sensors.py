@@ -20,13 +20,11 @@ class Sensor:
         self.next_ms: int | None = start_ms if self.every_ms else None
         self.fault = ""
 
-    def due(self, now_ms: int) -> bool:
-        """Whether to sample now; the next instant stays on the grid of the period, however late this one is."""
+    def step(self, now_ms: int) -> None:
+        """It is time to sample: the next instant stays on the grid of the period, however late this one is."""
         next_ms, every_ms = self.next_ms, self.every_ms
-        if next_ms is None or every_ms is None or now_ms < next_ms:
-            return False
-        self.next_ms = next_ms + every_ms * (1 + (now_ms - next_ms) // every_ms)
-        return True
+        if next_ms is not None and every_ms is not None:
+            self.next_ms = next_ms + every_ms * (1 + (now_ms - next_ms) // every_ms)
 
     def check(self, value) -> str:
         """What is wrong with `value`: empty, `failed`, `out-of-range` or `too-long`."""

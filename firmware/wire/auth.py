@@ -44,8 +44,8 @@ class Sealer:
     """
 
     def __init__(self, key: bytes) -> None:
-        self._inner = _pad(key, 0x36)
-        self._outer = _pad(key, 0x5C)
+        self._inner = _started(_pad(key, 0x36))
+        self._outer = _started(_pad(key, 0x5C))
 
     def seal(self, topic: str, body: bytes) -> bytes:
         """`body` (a JSON object, not empty) with its code added."""
@@ -60,5 +60,13 @@ class Sealer:
         return body if same(payload[mark + len(_MARK) : -2], self._mac(topic, body)) else None
 
     def _mac(self, topic: str, body: bytes) -> bytes:
-        inner = hashlib.sha256(self._inner + topic.encode() + b"\n" + body).digest()
-        return binascii.hexlify(hashlib.sha256(self._outer + inner).digest()[: _MAC_CHARS // 2])
+        inner, outer = self._inner(), self._outer()
+        inner.update(topic.encode() + b"\n" + body)
+        outer.update(inner.digest())
+        return binascii.hexlify(outer.digest()[: _MAC_CHARS // 2])
+
+
+def _started(start: bytes):
+    """What gives a SHA-256 that has taken `start` already, each time it is called; MicroPython's have no `copy`."""
+    begun = hashlib.sha256(start)
+    return begun.copy if hasattr(begun, "copy") else lambda: hashlib.sha256(start)

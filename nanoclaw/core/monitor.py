@@ -18,6 +18,17 @@ class Monitor:
 
     def on_heartbeat(self, node: Node, heartbeat: Message, now_ms: int) -> None:
         """A node lives, and says which boot and which join this is."""
+        if (
+            node.state == "up"
+            and heartbeat["boot"] == node.boot
+            and heartbeat["attach"] == node.attach
+            and heartbeat["interval_ms"] == node.interval_ms
+            and heartbeat["n"] > max(1, node.n)
+            and node.boot in node.zero_utc_ms
+        ):  # nearly always: nothing is new but that it lives, and nobody's deadline comes nearer
+            node.n = heartbeat["n"]
+            node.heard_ms = now_ms
+            return
         known = (node.state, node.attach, node.boot)
         node.learn_boot(heartbeat["boot"], heartbeat["uptime_ms"], self._core.utc_ms(now_ms))
         joins = heartbeat["n"] == 1 or known[0] != "up" or heartbeat["attach"] != node.attach

@@ -1,5 +1,7 @@
 """A gateway: the daemon with its disk, and the local broker that lives and dies with it."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from clawsim.randomness import secret, stream
@@ -86,10 +88,10 @@ class _Local:
         self.identity = identity
         self._machine = machine
 
-    def deliver(self, name: str, payload: bytes) -> None:
-        """A message from a node; the daemon's own are not for it."""
-        if not name.endswith(("/received", "/cmd")) and self._machine.host is not None:
-            self._machine.host.receive("nodes", name, payload)
+    def path(self, name: str) -> Callable[[str, bytes], None] | None:
+        """What takes messages from nodes; the daemon's own are not for it. The broker dies with the host."""
+        host = self._machine.host
+        return None if host is None or name.endswith(("/received", "/cmd")) else partial(host.receive, "nodes")
 
     def dropped(self, silent: bool) -> None:
         """The broker dies with the daemon."""
