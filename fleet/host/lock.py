@@ -36,8 +36,19 @@ class DirectoryLock:
         os.close(self._handle)
 
 
+def is_held(data: Path) -> bool:
+    """Whether a server works in `data`."""
+    return _held_by(data) is not None
+
+
 def running_at(data: Path) -> str | None:
     """The URL of the API of the server that works in `data`; None when none does, or it is not ready yet."""
+    holder = _held_by(data)
+    return None if holder is None else holder[1] or None
+
+
+def _held_by(data: Path) -> tuple[str, str] | None:
+    """The process that works in `data` and its URL, each empty when it is not known."""
     try:
         handle = os.open(data / LOCK_FILE, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
@@ -45,7 +56,7 @@ def running_at(data: Path) -> str | None:
     try:
         fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except OSError:
-        return _holder(handle)[1] or None
+        return _holder(handle)
     finally:
         os.close(handle)
     return None

@@ -153,14 +153,19 @@ def read_secret_json(path: Path) -> dict[str, Any]:
 
 def read_lines(path: Path) -> list[str]:
     """The lines of a file of notification URLs, without blank ones and `#` comments. Raises SettingsError."""
+    return [line for _, line in numbered_lines(path)]
+
+
+def numbered_lines(path: Path) -> list[tuple[int, str]]:
+    """The same, with the number of each. Raises SettingsError."""
     try:
         with path.open() as file:
             _warn_if_shared(path, file.fileno())
             lines = [line.strip() for line in file.read(MAX_FILE_BYTES).splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path}: {getattr(error, 'strerror', None) or 'not a text in UTF-8'}") from None
-    found = [line for line in lines if line and not line.startswith("#")]
-    for line in found:
+    found = [(number, line) for number, line in enumerate(lines, 1) if line and not line.startswith("#")]
+    for _, line in found:
         conceal(line)
     return found
 
