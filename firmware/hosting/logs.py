@@ -18,7 +18,7 @@ from firmware.hosting.storms import Storms
 
 LEVELS = ("debug", "info", "warning", "error")
 FORMATS = ("text", "json")
-CHATTY = ("amqtt", "transitions", "zeroconf", "httpx", "httpcore", "apprise", "markdown")
+CHATTY = ("amqtt", "transitions", "zeroconf", "httpx", "httpcore", "apprise", "markdown", "alembic.runtime.plugins")
 ALWAYS = {"always": True}
 """As `extra` of a record: it is written however many of its kind there are."""
 
@@ -95,7 +95,8 @@ class _CalmHandler(logging.StreamHandler[Any]):
     def _tell(self, held: list[tuple[logging.LogRecord, int]]) -> None:
         for record, count in held:
             told = copy.copy(record)
-            told.repeated = count
+            if count > 1:
+                told.repeated = count
             told.created, told.exc_info, told.exc_text = time.time(), None, None
             super().emit(told)
 

@@ -7,6 +7,7 @@ import typer
 
 from fleet.cli import hub, serve, upkeep
 from fleet.host.pki.commands import pki
+from fleet.operator import alerts, nodes, rules, send, status
 
 app = typer.Typer(
     name="fleet",
@@ -22,18 +23,29 @@ app = typer.Typer(
         fleet token --data ./fleet-data --role operator --for alice
         curl -H "Authorization: Bearer TOKEN" http://127.0.0.1:8080/api/v1/fleet/nodes
 
+    \b
+    The same from a terminal, there (with the server's directory) and elsewhere (with a token in a file):
+        fleet status --data ./fleet-data
+        fleet nodes list --url https://fleet.example.org --token-file token
+
     Every flag can also be set as CLAWLAND_NAME in the environment or in a TOML file (--config); flags come first, then
     the environment, then the file. Secrets are given as files, never on the command line.
 
-    Exit codes: 0 stopped as asked, 1 failed while running, 2 bad usage or configuration, 3 something is missing or
-    taken (a port, a data directory).
+    Exit codes: 0 done, or stopped as asked; 1 failed while running, or the server said no; 2 bad usage or
+    configuration; 3 something is missing, taken or out of reach (a port, a data directory, a server); 4 the token does
+    not allow it; 5 a node has not answered yet.
     """,
 )
 
 serve.add_to(app)
+upkeep.add_to(app)
+status.add_to(app)
+app.add_typer(nodes.app, name="nodes")
+send.add_to(app)
+app.add_typer(alerts.app, name="alerts")
+app.add_typer(rules.app, name="rules")
 app.add_typer(hub.app, name="hub")
 app.add_typer(pki, name="pki")
-upkeep.add_to(app)
 
 
 def _show_version(wanted: bool) -> None:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from fleet.cli.options import (
+from fleet.options import (
     EXIT_USAGE,
     MQTT_PORT,
     Data,

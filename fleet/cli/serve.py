@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fleet.cli.options import (
+from fleet.options import (
     EXIT_USAGE,
     MQTT_PORT,
     Data,
@@ -111,8 +111,8 @@ class ServeOptions:
 
 def add_to(app: typer.Typer) -> None:
     """Adds the commands."""
-    app.command()(serve)
-    app.command()(check)
+    app.command(short_help="Run the fleet manager.")(serve)
+    app.command(short_help="Say what is wrong before it runs.")(check)
 
 
 @takes(ServeOptions)

@@ -5,13 +5,13 @@ from typing import Annotated
 
 import typer
 
-from fleet.cli.options import EXIT_MISSING, EXIT_USAGE, Data, DatabasePasswordFile, DatabaseUrl, config_option, leave
+from fleet.options import EXIT_MISSING, EXIT_USAGE, Data, DatabasePasswordFile, DatabaseUrl, config_option, leave
 
 
 def add_to(app: typer.Typer) -> None:
     """Adds the commands."""
-    app.command()(migrate)
-    app.command()(token)
+    app.command(short_help="Bring the database to a version.")(migrate)
+    app.command(short_help="Print a token for the API.")(token)
 
 
 def migrate(

@@ -34,9 +34,7 @@ def _running(settings: ServeSettings) -> Iterator[Finding]:
 def _ports(settings: ServeSettings) -> Iterator[Finding]:
     yield _port("HTTP API", settings.host, settings.port, "--port")
     if settings.host not in LOOPBACK:
-        yield warning(
-            "HTTP API", f"{settings.host} is beyond this machine, and tokens travel there without TLS"
-        )
+        yield warning("HTTP API", f"{settings.host} is beyond this machine, and tokens travel there without TLS")
     if settings.hub is None:
         yield _port("own Event Hub", settings.hub_host, settings.hub_port, "--hub-port")
 
@@ -108,9 +106,7 @@ def _version_words(found: str | None) -> str:
     if found is None:
         return f"empty: the first start brings it to version {known[-1]}"
     if found not in known:
-        raise CannotRun(
-            f"it is of version {found}, made by a newer program; this one knows up to {known[-1]}"
-        )
+        raise CannotRun(f"it is of version {found}, made by a newer program; this one knows up to {known[-1]}")
     return f"version {found}" + ("" if found == known[-1] else f"; the next start brings it to {known[-1]}")
 
 
