@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from fleet.cli import hub, serve, upkeep
+from fleet.cli import around, hub, serve, upkeep
 from fleet.host.pki.commands import pki
 from fleet.operator import alerts, nodes, rules, send, status
 
@@ -46,6 +46,7 @@ app.add_typer(alerts.app, name="alerts")
 app.add_typer(rules.app, name="rules")
 app.add_typer(hub.app, name="hub")
 app.add_typer(pki, name="pki")
+around.add_to(app)
 
 
 def _show_version(wanted: bool) -> None:
