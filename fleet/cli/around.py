@@ -50,7 +50,10 @@ def nginx(
     upstream: Annotated[
         list[str] | None, typer.Option(help="A server, as HOST:PORT; repeated for more. 127.0.0.1:8080 unless given.")
     ] = None,
-    listen: Annotated[str, typer.Option(help="Port, or ADDRESS:PORT, for HTTPS.")] = "443",
+    listen: Annotated[
+        list[str] | None,
+        typer.Option(help="For HTTPS: PORT or ADDRESS:PORT; repeated for more. Else 443."),
+    ] = None,
     redirect_from: Annotated[str, typer.Option(help="Port for HTTP, which sends on to HTTPS; none: no such.")] = "80",
     alone: Annotated[
         Path | None, typer.Option(help="A whole configuration, which keeps its files in this directory.", metavar="DIR")
@@ -65,7 +68,8 @@ def nginx(
     from fleet.deployment.template import DeploymentError
 
     servers = tuple(upstream or ["127.0.0.1:8080"])
-    site = Site(name, certificate, key, servers, listen, None if redirect_from == "none" else redirect_from)
+    plain = None if redirect_from == "none" else redirect_from
+    site = Site(name, certificate, key, servers, tuple(listen or ["443"]), plain)
     try:
         print(nginx_site(site) if alone is None else nginx_alone(site, alone), end="")
     except DeploymentError as error:

@@ -21,7 +21,7 @@ class Site:
     certificate: Path
     key: Path
     upstreams: Sequence[str] = ("127.0.0.1:8080",)
-    listen: str = "443"
+    listen: Sequence[str] = ("443",)
     redirect_from: str | None = "80"
 
 
@@ -34,7 +34,7 @@ def nginx_site(site: Site) -> str:
         "name": word("--name", site.name),
         "certificate": word("--certificate", str(site.certificate)),
         "key": word("--key", str(site.key)),
-        "listen": word("--listen", site.listen),
+        "listen": "\n".join(f"    listen {word('--listen', each)} ssl http2;" for each in site.listen),
         "redirect": "" if site.redirect_from is None else _redirect(site),
         "body_bytes": str(MAX_BODY_BYTES),
     }
