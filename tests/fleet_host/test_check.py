@@ -20,6 +20,8 @@ from fleet.host.settings import ServeSettings
 from tests.fleet_host.stand import INVENTORY, NODE_KEY, Database, command, files_of_a_fleet, fleet_with_hub
 from tests.servers import PostgresServer, RedisServer, free_port
 
+pytestmark = pytest.mark.usefixtures("own_logging")
+
 
 def settings(directory: Path, **changes: object) -> ServeSettings:
     """Of a server on free ports."""

@@ -5,16 +5,20 @@ import json
 import logging
 import subprocess
 import sys
-from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import structlog
+from typer.testing import CliRunner
 
+from firmware.cli import app as firmware_app
 from firmware.hosting import logs, secrecy
 from firmware.hosting.logs import ALWAYS, check_log_options, configure_logs
 from firmware.hosting.secrecy import conceal, hidden, without_secrets
 from firmware.hosting.storms import MOST_TEXTS, WINDOW_S, Storms
+from nanoclaw.cli import app as nanoclaw_app
+from tests.nanoclaw_host.rig import gateway_config, node_config, write_key
 
 LOG = logging.getLogger("clawland.test")
 KEY = "5f" * 32
@@ -22,19 +26,11 @@ JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJib2IifQ.c2lnbmF0dXJl"
 
 
 @pytest.fixture
-def stderr(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
-    """What a process that logs writes; the logging of the tests themselves comes back afterwards."""
-    written, root = io.StringIO(), logging.getLogger()
+def stderr(monkeypatch: pytest.MonkeyPatch, own_logging: None) -> io.StringIO:
+    """What a process that logs writes."""
+    written = io.StringIO()
     monkeypatch.setattr(logs, "sys", SimpleNamespace(stderr=written))
-    handlers, level = root.handlers[:], root.level
-    yield written
-    for handler in root.handlers[:]:
-        root.removeHandler(handler)
-        handler.close()
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    logging.captureWarnings(False)
-    structlog.reset_defaults()
+    return written
 
 
 def lines(written: io.StringIO) -> list[dict[str, object]]:
@@ -188,3 +184,15 @@ def test_what_the_logs_need_loads_no_cloud_and_no_simulator() -> None:
     loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
     assert "structlog" in loaded
     assert not {"fastapi", "starlette", "uvicorn", "sqlalchemy", "simpy", "numpy", "amqtt"} & set(loaded)
+
+
+@pytest.mark.parametrize("process", ["nanoclaw", "firmware"])
+def test_a_format_that_does_not_exist_ends_a_process_of_either_tier_with_words(process: str, tmp_path: Path) -> None:
+    write_key(tmp_path / "node.key", bytes(32))
+    write_key(tmp_path / "gateway.key", bytes(32))
+    command, config = {
+        "nanoclaw": (nanoclaw_app, gateway_config(tmp_path, 1883)),
+        "firmware": (firmware_app, node_config(tmp_path, 1, more="seed = 7")),
+    }[process]
+    done = CliRunner().invoke(command, ["run", "--config", str(config)], env={"CLAWLAND_LOG_FORMAT": "xml"})
+    assert (done.exit_code, done.output) == (2, "error: --log-format: must be one of text, json, not 'xml'\n")
