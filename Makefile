@@ -23,7 +23,7 @@ demo: run-setup ## set up, then rehearse a cloud outage
 	@echo "    $(VENV)/bin/clawsim run scenarios/cloud-outage.yaml --world live"
 	@echo "The other stories are in scenarios/. After '. $(VENV)/bin/activate' the command is just clawsim."
 
-setup: ## a complete .venv for developing (libraries, test tools, Mosquitto, PostgreSQL, Redis)
+setup: ## a complete .venv for developing (libraries, test tools, Mosquitto, PostgreSQL, Redis, nginx)
 	@scripts/setup.sh dev
 
 run-setup:

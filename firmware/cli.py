@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from firmware.hosting.config import ConfigError
-from firmware.hosting.logs import LEVELS, log_to_stderr
+from firmware.hosting.logs import FORMATS, LEVELS, check_log_options, configure_logs
 
 if TYPE_CHECKING:
     from firmware.hosts.settings import NodeSettings
@@ -40,7 +40,11 @@ def firmware(
 
 
 Config = Annotated[Path, typer.Option(help="The node's TOML file; `firmware example` prints one.", metavar="FILE")]
-Level = Annotated[str, typer.Option(help=f"What to log on stderr: {', '.join(LEVELS)}.")]
+Level = Annotated[str, typer.Option(envvar="CLAWLAND_LOG_LEVEL", help=f"What to log on stderr: {', '.join(LEVELS)}.")]
+Format = Annotated[
+    str,
+    typer.Option(envvar="CLAWLAND_LOG_FORMAT", help=f"{FORMATS[0]} for people, or {FORMATS[1]} lines."),
+]
 
 
 @app.command()
@@ -57,6 +61,7 @@ def run(
         ),
     ] = False,
     log_level: Level = "info",
+    log_format: Format = "text",
 ) -> None:
     """Run a node until SIGTERM or Ctrl-C.
 
@@ -67,7 +72,7 @@ def run(
     from firmware.hosts.process import run_node
 
     settings = _load(config)
-    log_to_stderr(_level(log_level), settings.id)
+    _logs(log_level, log_format, settings.id)
     run_process(run_node(settings, trace, sim_clock))
 
 
@@ -109,10 +114,12 @@ def _load(config: Path) -> "NodeSettings":
         _usage_error(str(error))
 
 
-def _level(level: str) -> str:
-    if level not in LEVELS:
-        _usage_error(f"--log-level: must be one of {', '.join(LEVELS)}, not {level!r}")
-    return level
+def _logs(level: str, style: str, who: str) -> None:
+    try:
+        check_log_options(level, style)
+    except ValueError as error:
+        _usage_error(str(error))
+    configure_logs(level, style, node=who)
 
 
 def _usage_error(message: str) -> NoReturn:

@@ -64,8 +64,12 @@ def run(
             help="For simulators: print a ready line, take the clock from a JSON line on stdin, exit when stdin ends.",
         ),
     ] = False,
-    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
-    log_format: Annotated[str, typer.Option(help="text or json.")] = "text",
+    log_level: Annotated[
+        str, typer.Option(envvar="CLAWLAND_LOG_LEVEL", help="debug, info, warning or error; logs go to stderr.")
+    ] = "info",
+    log_format: Annotated[
+        str, typer.Option(envvar="CLAWLAND_LOG_FORMAT", help="text for people, json for one object a line.")
+    ] = "text",
 ) -> None:
     """Run a gateway until SIGTERM or Ctrl-C.
 
@@ -191,12 +195,13 @@ def _load(config: Path, flags: dict[str, Any]) -> "GatewaySettings":
 
 
 def _logs(level: str, style: str, who: str) -> None:
-    from nanoclaw.host.logs import FORMATS, LEVELS, configure_logs
+    from firmware.hosting.logs import check_log_options, configure_logs
 
-    for option, value, known in (("--log-level", level, LEVELS), ("--log-format", style, FORMATS)):
-        if value not in known:
-            _usage_error(f"{option}: must be one of {', '.join(known)}, not {value!r}")
-    configure_logs(level, style, who)
+    try:
+        check_log_options(level, style)
+    except ValueError as error:
+        _usage_error(str(error))
+    configure_logs(level, style, gateway=who)
 
 
 def _usage_error(message: str) -> NoReturn:

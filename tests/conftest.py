@@ -1,11 +1,13 @@
 """What every test shares: hypothesis profiles, the `full` gate, and which tests run alone."""
 
+import logging
 import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 from hypothesis import HealthCheck, settings
 
 from tests.servers import PostgresServer, RedisServer
@@ -38,6 +40,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def full() -> bool:
     """True when long counts are asked for (`make test-full`): tests scale their counts by it."""
     return FULL
+
+
+@pytest.fixture
+def own_logging() -> Iterator[None]:
+    """For a test that sets logging up as a process of its own would: afterwards it is as before."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    for handler in root.handlers[:]:
+        root.removeHandler(handler)
+        if handler not in handlers:
+            handler.close()
+    for handler in handlers:
+        root.addHandler(handler)
+    root.setLevel(level)
+    logging.captureWarnings(False)
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")

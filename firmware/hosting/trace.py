@@ -24,6 +24,19 @@ class NoTrace:
         pass
 
 
+class Telling:
+    """A tracer that also logs what a peer said wrong: each such message is a rejection that people can read of."""
+
+    def __init__(self, tracer: Tracer) -> None:
+        self._tracer = tracer
+
+    def write(self, kind: str, fields: Mapping[str, Any], now_ms: int) -> None:
+        self._tracer.write(kind, fields, now_ms)
+        if kind == "message.rejected":
+            who = fields.get("from") or "a peer"
+            _log.warning("message of %s on %s rejected: %s", who, fields.get("topic"), fields.get("reason"))
+
+
 class TraceFile:
     """Appends events to `path`, which a restarted process appends to as well.
 

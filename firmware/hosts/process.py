@@ -15,7 +15,7 @@ from firmware.hosting.lifecycle import CannotRun, stop_on_signals, unless_stoppe
 from firmware.hosting.mqtt import Login, MqttPort
 from firmware.hosting.pump import Pump
 from firmware.hosting.simclock import inheritable, start_clock
-from firmware.hosting.trace import Tracer, open_trace
+from firmware.hosting.trace import Telling, Tracer, open_trace
 from firmware.hosts.flash import Flash, FlashInUse
 from firmware.hosts.settings import NodeSettings
 from firmware.wire.auth import mqtt_password
@@ -78,7 +78,7 @@ class NodeProcess:
         self._blank = not restored
         rng = random.Random(settings.seed if settings.seed is not None else os.urandom(32))
         self.core = NodeCore(settings.core, restored, rng, clock.now_ms())
-        self.pump = Pump(self.core, clock, self._handlers(), tracer)
+        self.pump = Pump(self.core, clock, self._handlers(), Telling(tracer))
         self._up = MqttPort(
             "up",
             Login(settings.id, mqtt_password(settings.core["key"])),

@@ -111,6 +111,11 @@ class Commands:
         if row["doc"]["action"] == "config" and row["state"] == "acknowledged":
             self._core.members.on_configured(row)
 
+    @property
+    def waiting(self) -> int:
+        """How many commands nobody has answered."""
+        return len(self._open)
+
     def open_for(self, target: str) -> list[Message]:
         """The commands that `target` has not answered, oldest first."""
         return [row for row in self._open.values() if row["target"] == target]

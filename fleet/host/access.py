@@ -21,14 +21,15 @@ class Doorkeeper:
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
 
-    def needs(self, role: str) -> Dependency:
-        """A dependency: who calls, when the token is of `role` or above and the database takes requests."""
+    def needs(self, role: str, database: bool = True) -> Dependency:
+        """A dependency: who calls, when the token is of `role` or above and the database (if needed) takes requests."""
 
         async def caller(request: Request, _credentials: Credentials) -> Caller:
             found = self.somebody(request)
             if not found.may(role):
                 raise _forbidden(f"this needs the role {role}", found)
-            self.check_database()
+            if database:
+                self.check_database()
             return found
 
         return caller

@@ -19,6 +19,7 @@ from fleet.host import (
     place_routes,
     problems,
     rule_routes,
+    status_routes,
     stream_routes,
 )
 from fleet.host.access import Doorkeeper
@@ -43,6 +44,7 @@ ROUTERS = (
     auth_routes,
     account_routes,
     audit_routes,
+    status_routes,
     stream_routes,
 )
 _ABOUT = (

@@ -1,6 +1,6 @@
 """The inventory file: the gateways, nodes and rules that a fleet begins with, as JSON.
 
-Names of files, paths of keys and what is wrong with them come back as one line: `FILE: nodes.3.key: message`.
+What is wrong with it comes back as one line: `FILE:LINE:COLUMN: nodes.3.key: message`.
 """
 
 import json
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from firmware.wire.ids import valid_id
+from fleet.host.json_place import line_and_column
 from fleet.host.settings import SettingsError
 
 MAX_BYTES = 64 * 1024 * 1024
@@ -62,7 +63,7 @@ def _try(path: Path, place: str, add: Callable[[Any, int], object], what: object
     try:
         add(what, now_ms)
     except ValueError as error:
-        raise SettingsError(f"{path}: {place}: {error}") from None
+        raise _wrong(path, place, str(error)) from None
 
 
 def _parse(path: Path) -> object:
@@ -86,7 +87,7 @@ def _items(path: Path, found: Item, name: str) -> list[Item]:
 
 def _object(path: Path, place: str, value: object) -> Item:
     if not isinstance(value, dict):
-        raise SettingsError(f"{path}: {place + ': ' if place else ''}expected an object")
+        raise _wrong(path, place, "expected an object")
     return value
 
 
@@ -108,7 +109,7 @@ def _check(inventory: Inventory) -> None:
 def _check_member(path: Path, place: str, item: Item, seen: dict[str, str]) -> None:
     name = item.get("id")
     if not valid_id(name):
-        raise SettingsError(f"{path}: {place}.id: {name!r} is not an id: 1 to 32 of a-z, 0-9 and '-', not '-' first")
+        raise _wrong(path, f"{place}.id", f"{name!r} is not an id: 1 to 32 of a-z, 0-9 and '-', not '-' first")
     earlier = seen.setdefault(str(name), place)
     _expect(path, f"{place}.id", earlier == place, f"{name!r} is taken by {earlier}")
     _expect(path, f"{place}.key", _is_key(item.get("key")), "expected a key of 64 hexadecimal digits")
@@ -121,4 +122,13 @@ def _is_key(value: object) -> bool:
 
 def _expect(path: Path, place: str, holds: bool, message: str) -> None:
     if not holds:
-        raise SettingsError(f"{path}: {place}: {message}")
+        raise _wrong(path, place, message)
+
+
+def _wrong(path: Path, place: str, message: str) -> SettingsError:
+    """The error about `place`; the file is read once more to tell its line."""
+    try:
+        line, column = line_and_column(path.read_text(encoding="utf-8"), place)
+    except (OSError, ValueError, IndexError):  # it has changed since
+        return SettingsError(f"{path}: {place}: {message}")
+    return SettingsError(f"{path}:{line}:{column}: {place + ': ' if place else ''}{message}")

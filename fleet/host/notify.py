@@ -7,6 +7,8 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from firmware.hosting.logs import ALWAYS
+
 LOG = logging.getLogger("clawland.notification")
 MAX_WAITING = 1_000
 AT_ONCE = 4
@@ -36,7 +38,7 @@ class Notifier:
     def deliver(self, message_id: str, subject: str, body: str) -> None:
         """Begins to deliver one message; with `MAX_WAITING` under way it fails at once, and the core tries again."""
         if not self._urls:
-            LOG.warning("%s: %s", subject, body)
+            LOG.warning("%s: %s", subject, body, extra=ALWAYS)
             asyncio.get_running_loop().call_soon(self._told, message_id, True)
         elif len(self._waiting) >= MAX_WAITING:
             asyncio.get_running_loop().call_soon(self._told, message_id, False)

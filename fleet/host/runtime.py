@@ -95,6 +95,18 @@ class Runtime:
             self.storage.close()
         return written
 
+    def totals(self) -> dict[str, int]:
+        """What can be told as a rate."""
+        counts = self.counts
+        events = sum(self.events.counts.values())
+        rejected = self.events.counts.get("message.rejected", 0)
+        return {
+            "readings_stored": counts["readings_stored"],
+            "transactions": counts["transactions"],
+            "events": events,
+            "messages_rejected": rejected,
+        }
+
     # what the API asks
 
     def do(self, method: Callable[..., T], *args: Any, **kwargs: Any) -> T:

@@ -10,6 +10,7 @@ import logging
 import random
 import secrets
 import socket
+import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -22,7 +23,7 @@ from firmware.hosting.clock import Clock
 from firmware.hosting.lifecycle import CannotRun, stop_on_signals, until
 from firmware.hosting.mqtt import Login, split_target
 from firmware.hosting.simclock import start_clock
-from firmware.hosting.trace import Tracer, open_trace
+from firmware.hosting.trace import Telling, Tracer, open_trace
 from fleet.core.config import FleetConfig
 from fleet.core.manager import FleetCore
 from fleet.host import inventory as inventories
@@ -35,14 +36,24 @@ from fleet.host.latest import LatestCache, MemoryLatest, liveness
 from fleet.host.limits import rates_of
 from fleet.host.local_hub import MANAGER, LocalHub
 from fleet.host.lock import DirectoryLock
+from fleet.host.pace import SAMPLE_S
 from fleet.host.pki.authority import Authority
 from fleet.host.pki.keeping import hub_files, keep_certificates, manager_tls
 from fleet.host.redis_latest import RedisLatest, check_url
 from fleet.host.runtime import Runtime
-from fleet.host.settings import ServeSettings, SettingsError, duration_ms, read_lines, read_secret, read_secret_text
+from fleet.host.settings import (
+    ServeSettings,
+    SettingsError,
+    duration_ms,
+    proxies_of,
+    read_lines,
+    read_secret,
+    read_secret_text,
+)
 from fleet.host.stage import Stage
 from fleet.host.storage import Row, Storage, StorageError
-from fleet.host.tokens import TokenError
+from fleet.host.systemd import Supervisor
+from fleet.host.tokens import KEY_FILE, TokenError
 
 LOG = logging.getLogger("clawland.fleet")
 BACKLOG = 1024
@@ -80,7 +91,7 @@ async def serve(settings: ServeSettings) -> None:
     lock = lock or DirectoryLock(settings.data)  # a stand-by touches no state before it has the clock
     tracer = _open_trace(settings)
     try:
-        await _run(prepared, clock, tracer, stop)
+        await _run(prepared, clock, tracer, stop, lock)
     finally:
         lock.release()
 
@@ -98,7 +109,7 @@ def _prepare(settings: ServeSettings) -> Prepared:
     redis_password = _redis_password(settings)
     stage, listening = Stage(), _listen(settings.host, settings.port)
     stage.authority = Authority(settings.data)
-    http = _HttpServer(make_app(stage, rates_of(settings.rate_limit)))
+    http = _HttpServer(make_app(stage, rates_of(settings.rate_limit)), proxies_of(settings.forwarded_allow_ips))
     return Prepared(settings, inventory, login, urls, listening, stage, http, database, retention_ms, redis_password)
 
 
@@ -147,13 +158,14 @@ def _listen(host: str, port: int) -> socket.socket:
 
 def _open_trace(settings: ServeSettings) -> Tracer:
     try:
-        return open_trace(settings.trace, "fleet")
+        return Telling(open_trace(settings.trace, "fleet"))
     except OSError as error:
         raise SettingsError(f"--trace {settings.trace}: {error.strerror}") from None
 
 
-async def _run(prepared: Prepared, clock: Clock, tracer: Tracer, stop: asyncio.Event) -> None:
-    settings = prepared.settings
+async def _run(prepared: Prepared, clock: Clock, tracer: Tracer, stop: asyncio.Event, lock: DirectoryLock) -> None:
+    settings, supervisor = prepared.settings, Supervisor()
+    first = not (settings.data / KEY_FILE).exists()
     storage, keys = _open_state(prepared)
     core, restored = _make_core(storage, prepared.inventory, clock)
     async with _hub(settings, core, prepared.login) as target:
@@ -163,12 +175,16 @@ async def _run(prepared: Prepared, clock: Clock, tracer: Tracer, stop: asyncio.E
         stage.open(runtime, keys, restored)
         runtime.start()
         serving = asyncio.create_task(http.serve(sockets=[prepared.listening]))
-        work = (_keep_utc(runtime), keep_certificates(runtime, Authority(settings.data)))
-        keeping = [asyncio.create_task(each) for each in work]
-        _say_ready(settings, prepared.listening.getsockname()[1], target)
+        work = (_keep_utc(runtime), keep_certificates(runtime, Authority(settings.data)), _keep_pace(stage))
+        keeping = [asyncio.create_task(each) for each in (*work, supervisor.watch())]
+        url = _url(settings.host, prepared.listening.getsockname()[1])
+        lock.tell(url)
+        supervisor.ready(f"API at {url}, Event Hub at {target}")
+        _say_ready(settings, url, target, first)
         try:
             await until(stop, runtime.pump.failed(), asyncio.shield(serving))
         finally:
+            supervisor.stopping()
             for task in keeping:
                 task.cancel()
             stage.close()
@@ -220,18 +236,31 @@ async def _keep_utc(runtime: Runtime) -> None:
         runtime.pump.feed(runtime.core.learn_utc, runtime.clock.utc_ms())
 
 
-def _say_ready(settings: ServeSettings, port: int, hub: str) -> None:
+async def _keep_pace(stage: Stage) -> None:
+    while True:
+        await asyncio.sleep(SAMPLE_S)
+        stage.pace.sample(time.monotonic())
+
+
+def _url(host: str, port: int) -> str:
+    """Where this machine reaches the API."""
+    host = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _say_ready(settings: ServeSettings, url: str, hub: str, first: bool) -> None:
     if settings.sim_clock:
         return  # said before the clock came
     data = settings.data
-    print(f"fleet manager ready: http://{settings.host}:{port} (API at /docs), Event Hub at {hub}, data in {data}")
-    print(f"a token for the API: fleet token --data {data} --role operator --for YOUR-NAME", flush=True)
+    print(f"fleet manager ready: {url} (API at /docs), Event Hub at {hub}, data in {data}", flush=True)
+    if first:  # whoever has made a token knows how
+        print(f"a token for the API: fleet token --data {data} --role admin --for YOUR-NAME", flush=True)
 
 
 class _HttpServer(uvicorn.Server):
     """uvicorn on our loop and socket; signals are the process's own business."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, proxies: list[str]) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
@@ -242,6 +271,8 @@ class _HttpServer(uvicorn.Server):
                 log_config=None,
                 access_log=False,
                 server_header=False,
+                proxy_headers=True,
+                forwarded_allow_ips=proxies,
                 timeout_graceful_shutdown=int(REQUESTS_S),
             )
         )

@@ -1,5 +1,6 @@
 """What `fleet serve` is told: checked values, and the files that configuration and secrets come from."""
 
+import ipaddress
 import json
 import logging
 import os
@@ -10,6 +11,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from firmware.hosting.secrecy import conceal
 
 LOG = logging.getLogger(__name__)
 MAX_SECRET_BYTES = 4096
@@ -47,8 +50,21 @@ class ServeSettings:
     retention: str | None = None
     redis_url: str | None = None
     redis_password_file: Path | None = None
+    forwarded_allow_ips: str = "127.0.0.1,::1"
+    """Proxies whose `X-Forwarded-For` says who calls."""
+    encryption_declared: str | None = None
+    """What of the PostgreSQL the operator says is encrypted at rest: nothing of it can be seen from here."""
 
     def __post_init__(self) -> None:
+        self._check_hub()
+        proxies_of(self.forwarded_allow_ips)
+        declared_of(self.encryption_declared)
+        if self.database_url is None and self.database_password_file is not None:
+            raise SettingsError("--database-password-file is for a PostgreSQL: give its address with --database-url")
+        if self.redis_url is None and self.redis_password_file is not None:
+            raise SettingsError("--redis-password-file is for a Redis: give its address with --redis-url")
+
+    def _check_hub(self) -> None:
         if self.hub is not None and self.hub_password_file is None and not self.hub_tls:
             raise SettingsError(
                 "--hub needs --hub-password-file: the file with the manager's password on that hub; or --hub-tls"
@@ -59,10 +75,31 @@ class ServeSettings:
             raise SettingsError(f"--hub-host {self.hub_host}: beyond this machine the hub is for TLS: add --hub-tls")
         if self.hub is None and self.hub_password_file is not None:
             raise SettingsError("--hub-password-file is for a hub elsewhere: give its address with --hub HOST:PORT")
-        if self.database_url is None and self.database_password_file is not None:
-            raise SettingsError("--database-password-file is for a PostgreSQL: give its address with --database-url")
-        if self.redis_url is None and self.redis_password_file is not None:
-            raise SettingsError("--redis-password-file is for a Redis: give its address with --redis-url")
+
+
+ENCRYPTABLE = ("disk", "backup")
+
+
+def proxies_of(text: str) -> list[str]:
+    """The proxies in `--forwarded-allow-ips`. Raises SettingsError."""
+    found = [each.strip() for each in text.split(",") if each.strip()]
+    for each in found:
+        try:
+            ipaddress.ip_network(each)
+        except ValueError:
+            raise SettingsError(
+                f"--forwarded-allow-ips: {each!r} is neither an address nor a network, as in 10.0.0.0/8"
+            ) from None
+    return found
+
+
+def declared_of(text: str | None) -> list[str]:
+    """What `--encryption-declared` names. Raises SettingsError."""
+    found = [each.strip() for each in (text or "").split(",") if each.strip()]
+    for each in found:
+        if each not in ENCRYPTABLE:
+            raise SettingsError(f"--encryption-declared: {each!r} is not one of {', '.join(ENCRYPTABLE)}")
+    return found
 
 
 _UNITS_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
@@ -87,6 +124,7 @@ def read_secret(path: Path) -> bytes:
     secret = text.splitlines()[0].strip() if text.strip() else b""
     if not secret or len(text) > MAX_SECRET_BYTES:
         raise SettingsError(f"{path}: expected one line with a secret")
+    conceal(secret.decode(errors="replace"))
     return secret
 
 
@@ -115,13 +153,21 @@ def read_secret_json(path: Path) -> dict[str, Any]:
 
 def read_lines(path: Path) -> list[str]:
     """The lines of a file of notification URLs, without blank ones and `#` comments. Raises SettingsError."""
+    return [line for _, line in numbered_lines(path)]
+
+
+def numbered_lines(path: Path) -> list[tuple[int, str]]:
+    """The same, with the number of each. Raises SettingsError."""
     try:
         with path.open() as file:
             _warn_if_shared(path, file.fileno())
             lines = [line.strip() for line in file.read(MAX_FILE_BYTES).splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path}: {getattr(error, 'strerror', None) or 'not a text in UTF-8'}") from None
-    return [line for line in lines if line and not line.startswith("#")]
+    found = [(number, line) for number, line in enumerate(lines, 1) if line and not line.startswith("#")]
+    for _, line in found:
+        conceal(line)
+    return found
 
 
 def read_toml(path: Path, section: str, known: Collection[str]) -> dict[str, Any]:
@@ -142,5 +188,16 @@ def read_toml(path: Path, section: str, known: Collection[str]) -> dict[str, Any
 
 
 def _warn_if_shared(path: Path, handle: int) -> None:
-    if os.fstat(handle).st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+    if is_shared(path, os.fstat(handle).st_mode):
         LOG.warning("%s holds secrets and others can read it: chmod 600 %s", path, path)
+
+
+def is_shared(path: Path, mode: int) -> bool:
+    """Whether others than its owner can read a file of secrets.
+
+    Not so in systemd's directory of credentials: its access list, which shows as rights of the group, names our user.
+    """
+    given = os.environ.get("CREDENTIALS_DIRECTORY")
+    if given and path.is_relative_to(given):
+        return False
+    return bool(mode & (stat.S_IRWXG | stat.S_IRWXO))

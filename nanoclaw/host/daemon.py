@@ -14,7 +14,7 @@ from firmware.hosting.lifecycle import CannotRun, stop_on_signals, unless_stoppe
 from firmware.hosting.mqtt import Login, MqttPort
 from firmware.hosting.pump import Pump
 from firmware.hosting.simclock import start_clock
-from firmware.hosting.trace import Tracer, open_trace
+from firmware.hosting.trace import Telling, Tracer, open_trace
 from firmware.wire.auth import mqtt_password
 from firmware.wire.outputs import Connect, Credentials, Disconnect, Send, Store
 from nanoclaw.core.gateway import GatewayCore
@@ -103,7 +103,7 @@ class Daemon:
         config = settings.core
         rng = random.Random(settings.seed if settings.seed is not None else os.urandom(32))
         self.core = GatewayCore(config, store.load(), rng, clock.now_ms())
-        self.pump = Pump(self.core, clock, self._handlers(), tracer)
+        self.pump = Pump(self.core, clock, self._handlers(), Telling(tracer))
         self._nodes = NodesPort(broker, self.pump)
         self._hub = MqttPort(
             "hub",

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import socket
 import subprocess
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from firmware.hosting.lifecycle import CannotRun
 from fleet.host.inventory import load
+from fleet.host.json_place import line_and_column
 from fleet.host.lock import DirectoryLock
 from fleet.host.settings import ServeSettings, SettingsError, read_lines, read_secret, read_toml
 from tests.fleet_host.stand import INVENTORY, NODE_KEY, command
@@ -48,15 +50,43 @@ def changed(path: str, value: Any) -> dict[str, Any]:
         ("rules", 3, "rules: expected a list"),
     ],
 )
-def test_a_mistake_in_the_inventory_is_named_by_file_path_and_message(
+def test_a_mistake_in_the_inventory_is_named_by_file_line_column_path_and_message(
     tmp_path: Path, path: str, value: Any, message: str
 ) -> None:
     file = tmp_path / "fleet.json"
     file.write_text(json.dumps(changed(path, value)))
     with pytest.raises(SettingsError) as error:
         load(file)
-    assert str(error.value).startswith(f"{file}: {message}")
+    assert re.match(rf"{re.escape(f'{file}:')}1:\d+: {re.escape(message)}", str(error.value))
     assert NODE_KEY not in str(error.value)
+
+
+def test_the_line_and_column_of_a_mistake_are_those_of_the_member(tmp_path: Path) -> None:
+    file = tmp_path / "fleet.json"
+    text = json.dumps(changed("nodes.1.type", "toaster"), indent=2)
+    file.write_text(text)
+    lines = text.splitlines()
+    line = next(number for number, each in enumerate(lines, 1) if "toaster" in each)
+    column = lines[line - 1].index('"toaster"') + 1
+    with pytest.raises(SettingsError, match=rf"fleet\.json:{line}:{column}: nodes\.1\.type: expected one of"):
+        load(file)
+
+
+@pytest.mark.parametrize(
+    ("path", "place"),
+    [
+        ("a", (1, 7)),
+        ("b.0", (2, 7)),
+        ("b.1", (2, 10)),
+        ("b.9", (2, 6)),
+        ("c", (1, 1)),
+        ("b.1.x y", (3, 3)),
+        ("", (1, 1)),
+        ("b.0.z", (2, 7)),
+    ],
+)
+def test_a_member_of_a_json_text_is_found_by_its_path(path: str, place: tuple[int, int]) -> None:
+    assert line_and_column('{"a": {},\n"b": [5, {"x y":\n  true}]}', path) == place
 
 
 @pytest.mark.parametrize("text", ["", "[", "[" * 100_000, "\udcff", "null", "[]"])

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from firmware.hosting.clock import WallClock
+from firmware.hosting.secrecy import without_secrets
 from firmware.hosting.trace import NoTrace
 from nanoclaw.host.config import load_settings
 from nanoclaw.host.daemon import EARLIEST_UTC_MS, Daemon
 from nanoclaw.host.local_broker import LocalBroker
-from nanoclaw.host.logs import hide_secrets
 from nanoclaw.host.outbox_store import OutboxStore
 from tests.nanoclaw_host.rig import gateway_config, write_key
 
@@ -79,7 +79,7 @@ async def test_passwords_come_and_go_while_the_broker_runs(tmp_path: Path) -> No
 
 def test_a_secret_that_reaches_a_log_record_is_blanked() -> None:
     record = {"event": "x", "node_key": b"1", "password": "2", "node": "sensor-01"}
-    assert hide_secrets(None, "info", record) == {
+    assert without_secrets(record) == {
         "event": "x",
         "node_key": "***",
         "password": "***",
