@@ -8,6 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, TypeVar
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from firmware.hosting.clock import Clock
 from firmware.hosting.mqtt import Login, MqttPort
 from firmware.hosting.pump import Pump
@@ -16,8 +18,9 @@ from firmware.wire.outputs import Connect, Disconnect, Notify, Send, Store
 from fleet.core.manager import FleetCore
 from fleet.core.rows import ReadingRow
 from fleet.host.latest import LatestCache, MemoryLatest, Values, stored_latest
+from fleet.host.managers.term import Term
 from fleet.host.notify import Notifier
-from fleet.host.storage import Storage, StorageError
+from fleet.host.storage import Storage, StorageError, one_line
 from fleet.host.upkeep import Upkeep
 from fleet.host.writer import Job, Writer
 
@@ -50,6 +53,9 @@ class EventTap:
 class Runtime:
     """Pumps one core between the hub, the database and the notification services. Made on the running loop."""
 
+    leads = True
+    """Whether what is asked for is carried out here."""
+
     def __init__(
         self,
         core: FleetCore,
@@ -61,8 +67,13 @@ class Runtime:
         urls: Sequence[str],
         retention_ms: int | None = None,
         latest: LatestCache | None = None,
+        term: Term | None = None,
     ) -> None:
-        """`retention_ms`: how old a stored reading gets; None keeps all. `latest`: by default in this process."""
+        """`retention_ms`: how old a stored reading gets; None keeps all. `latest`: by default in this process.
+
+        `term`: where several managers share the database, that of this one.
+        """
+        self.term = term
         self.core, self.clock, self.storage, self.broker = core, clock, storage, hub
         self.events = EventTap(tracer)
         self.counts = {"readings_stored": 0, "transactions": 0, "transactions_failed": 0, "reading_conflicts": 0}
@@ -97,6 +108,11 @@ class Runtime:
 
     # what the API asks
 
+    async def current(self) -> None:
+        """What the core says from now on is true. Raises StorageError while another manager may lead."""
+        if self.term is not None and not self.term.certain:
+            raise StorageError(self.term.over or "the database has not confirmed for too long that this manager leads")
+
     def do(self, method: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         """Calls an input of the core that may refuse; unlike `Pump.feed` it lets the core's own errors through."""
         return self.pump.ask(lambda now_ms: method(*args, now_ms=now_ms, **kwargs))
@@ -104,6 +120,17 @@ class Runtime:
     async def read(self, query: Callable[..., T], *args: Any) -> T:
         """Runs `query(connection, *args)` on a reader's thread, in one snapshot. Raises StorageError."""
         return await self._loop.run_in_executor(self._readers, self._read, query, args)
+
+    async def write(self, work: Callable[..., T], *args: Any) -> T:
+        """Runs `work(connection, *args)` on a thread, in a transaction that writes. Raises StorageError."""
+        return await self._loop.run_in_executor(self._readers, self._write, work, args)
+
+    def _write(self, work: Callable[..., T], args: tuple[Any, ...]) -> T:
+        try:
+            with self.storage.writing() as connection:
+                return work(connection, *args)
+        except SQLAlchemyError as error:
+            raise StorageError(one_line(error)) from error
 
     def _read(self, query: Callable[..., T], args: tuple[Any, ...]) -> T:
         with self.storage.reading() as connection:
@@ -142,8 +169,13 @@ class Runtime:
             Store: self._store,
             Connect: lambda output: self.hub.connect(output.target),
             Disconnect: lambda output: self.hub.disconnect(),
-            Notify: lambda output: self._notifier.deliver(output.message_id, output.subject, output.body),
+            Notify: self._notify,
         }
+
+    def _notify(self, output: Any) -> None:
+        """Unless another manager may tell people the same by now; the message is stored, and keeps its id."""
+        if self.term is None or self.term.certain:
+            self._notifier.deliver(output.message_id, output.subject, output.body)
 
     def _send(self, topic: str, payload: bytes) -> None:
         self.hub.send(topic, payload)

@@ -10,13 +10,11 @@ import logging
 import random
 import secrets
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from functools import partial
 
-import uvicorn
 from sqlalchemy import URL
-from starlette.types import ASGIApp
 
 from firmware.hosting.clock import Clock
 from firmware.hosting.lifecycle import CannotRun, stop_on_signals, until
@@ -29,12 +27,15 @@ from fleet.host import inventory as inventories
 from fleet.host import notify
 from fleet.host.app import make_app
 from fleet.host.database import database_of
+from fleet.host.http_server import HttpServer
 from fleet.host.inventory import Inventory
 from fleet.host.keyring import Keyring
 from fleet.host.latest import LatestCache, MemoryLatest, liveness
 from fleet.host.limits import rates_of
 from fleet.host.local_hub import MANAGER, LocalHub
 from fleet.host.lock import DirectoryLock
+from fleet.host.managers.term import Term
+from fleet.host.managers.turns import Managers
 from fleet.host.pki.authority import Authority
 from fleet.host.pki.keeping import hub_files, keep_certificates, manager_tls
 from fleet.host.redis_latest import RedisLatest, check_url
@@ -46,8 +47,6 @@ from fleet.host.tokens import TokenError
 
 LOG = logging.getLogger("clawland.fleet")
 BACKLOG = 1024
-# After a signal: requests under way get this long, then the database gets its own time-out.
-REQUESTS_S = 3.0
 UTC_AGAIN_S = 60.0
 
 
@@ -61,7 +60,7 @@ class Prepared:
     urls: list[str]
     listening: socket.socket
     stage: Stage
-    http: "_HttpServer"
+    http: HttpServer
     database: str | URL
     retention_ms: int | None
     redis_password: str | None
@@ -73,11 +72,12 @@ async def serve(settings: ServeSettings) -> None:
     Raises SettingsError for what the user can mend in flags and files, CannotRun for what is missing or taken.
     """
     stop = stop_on_signals()
-    lock = None if settings.sim_clock else DirectoryLock(settings.data)
+    shared = settings.database_url is not None  # several managers may share keys and certificates, too
+    lock = None if settings.sim_clock else DirectoryLock(settings.data, shared)
     prepared = _prepare(settings)
     port = prepared.listening.getsockname()[1]
     clock = await start_clock(settings.sim_clock, {"http_port": port}, stop)
-    lock = lock or DirectoryLock(settings.data)  # a stand-by touches no state before it has the clock
+    lock = lock or DirectoryLock(settings.data, shared)  # a stand-by touches no state before it has the clock
     tracer = _open_trace(settings)
     try:
         await _run(prepared, clock, tracer, stop)
@@ -98,7 +98,7 @@ def _prepare(settings: ServeSettings) -> Prepared:
     redis_password = _redis_password(settings)
     stage, listening = Stage(), _listen(settings.host, settings.port)
     stage.authority = Authority(settings.data)
-    http = _HttpServer(make_app(stage, rates_of(settings.rate_limit)))
+    http = HttpServer(make_app(stage, rates_of(settings.rate_limit)))
     return Prepared(settings, inventory, login, urls, listening, stage, http, database, retention_ms, redis_password)
 
 
@@ -153,29 +153,99 @@ def _open_trace(settings: ServeSettings) -> Tracer:
 
 
 async def _run(prepared: Prepared, clock: Clock, tracer: Tracer, stop: asyncio.Event) -> None:
-    settings = prepared.settings
     storage, keys = _open_state(prepared)
-    core, restored = _make_core(storage, prepared.inventory, clock)
+    house = House(prepared, keys, clock, tracer, stop)
+    try:
+        if prepared.settings.database_url is None:
+            await _lead(house, storage, None, None)
+        else:
+            storage.close()
+            await _take_turns(house)
+    finally:
+        await house.end()
+
+
+class House:
+    """What stays while a manager leads, follows and leads again: the HTTP server before all."""
+
+    def __init__(self, prepared: Prepared, keys: Keyring, clock: Clock, tracer: Tracer, stop: asyncio.Event) -> None:
+        self.prepared, self.keys, self.clock, self.tracer, self.stop = prepared, keys, clock, tracer, stop
+        self._serving: asyncio.Task[None] | None = None
+
+    def begin(self, hub: str | None = None) -> None:
+        """Serves from now on, and says so; once. `hub`: where the leader's is."""
+        if self._serving is None:
+            self._serving = asyncio.create_task(self.prepared.http.serve(sockets=[self.prepared.listening]))
+            _say_ready(self.prepared.settings, self.prepared.listening.getsockname()[1], hub)
+
+    @property
+    def begun(self) -> bool:
+        """Whether anything is served."""
+        return self._serving is not None
+
+    async def served(self) -> None:
+        """Until the server ends by itself."""
+        if self._serving is not None:
+            await asyncio.shield(self._serving)
+
+    async def end(self) -> None:
+        """Answers what is under way, and serves no more."""
+        if self._serving is not None:
+            self.prepared.http.should_exit = True
+            await asyncio.wait([self._serving])
+
+
+async def _take_turns(house: House) -> None:
+    """Leads, or follows until it is to lead, over and over."""
+    prepared, stop = house.prepared, house.stop
+    fixed = (prepared.database, house.keys, prepared.stage, house.clock, house.tracer)
+    async with Managers(*fixed, prepared.settings.hub) as managers:
+        term = await managers.enter()
+        while not stop.is_set():
+            if term is None:
+                term = await managers.follow(prepared.login, stop, house.begin)
+            else:
+                try:
+                    async with managers.holding(term):
+                        await _lead(house, managers.storage(term), managers, term)
+                except CannotRun as error:
+                    if not house.begun:
+                        raise
+                    LOG.error("this manager cannot take over: %s", error)
+                term = None
+
+
+async def _lead(house: House, storage: Storage, managers: Managers | None, term: Term | None) -> None:
+    """Runs the core until the server is to stop, or the term is over."""
+    prepared, settings = house.prepared, house.prepared.settings
+    core, restored = await _make_core(storage, prepared.inventory, house.clock)
     async with _hub(settings, core, prepared.login) as target:
-        kept = (prepared.retention_ms, _latest(prepared, core))
-        runtime = Runtime(core, clock, storage, prepared.login, target, tracer, prepared.urls, *kept)
-        stage, http = prepared.stage, prepared.http
-        stage.open(runtime, keys, restored)
-        runtime.start()
-        serving = asyncio.create_task(http.serve(sockets=[prepared.listening]))
-        work = (_keep_utc(runtime), keep_certificates(runtime, Authority(settings.data)))
-        keeping = [asyncio.create_task(each) for each in work]
-        _say_ready(settings, prepared.listening.getsockname()[1], target)
+        kept = (prepared.retention_ms, _latest(prepared, core), term)
+        runtime = Runtime(core, house.clock, storage, prepared.login, target, house.tracer, prepared.urls, *kept)
+        prepared.stage.open(runtime, house.keys, restored)
         try:
-            await until(stop, runtime.pump.failed(), asyncio.shield(serving))
+            async with managers.leading(runtime, term) if managers and term else contextlib.nullcontext():
+                runtime.start()
+                house.begin(target)
+                await _work(house, runtime, term)
         finally:
-            for task in keeping:
-                task.cancel()
-            stage.close()
-            http.should_exit = True
-            await asyncio.wait([serving])
             if not await runtime.close():
                 LOG.error("the database did not finish in time; what was not acknowledged will come again")
+
+
+async def _work(house: House, runtime: Runtime, term: Term | None) -> None:
+    """Until the server is to stop, or the term is over; then answers what waits."""
+    chores = (_keep_utc(runtime), keep_certificates(runtime, Authority(house.prepared.settings.data)))
+    keeping = [asyncio.create_task(each) for each in chores]
+    try:
+        await until(house.stop, runtime.pump.failed(), house.served(), *([term.ended()] if term else []))
+    finally:
+        for task in keeping:
+            task.cancel()
+        house.prepared.stage.close()
+        if not (term and term.over):
+            house.stop.set()
+            await house.end()
 
 
 def _open_state(prepared: Prepared) -> tuple[Storage, Keyring]:
@@ -188,9 +258,11 @@ def _open_state(prepared: Prepared) -> tuple[Storage, Keyring]:
     return storage, keys
 
 
-def _make_core(storage: Storage, inventory: Inventory | None, clock: Clock) -> tuple[FleetCore, dict[str, list[Row]]]:
+async def _make_core(
+    storage: Storage, inventory: Inventory | None, clock: Clock
+) -> tuple[FleetCore, dict[str, list[Row]]]:
     try:
-        restored = storage.load()
+        restored = await asyncio.to_thread(storage.load)
     except StorageError as error:
         raise CannotRun(str(error)) from None
     config = FleetConfig(fleet_id=inventory.fleet) if inventory else FleetConfig()
@@ -220,33 +292,10 @@ async def _keep_utc(runtime: Runtime) -> None:
         runtime.pump.feed(runtime.core.learn_utc, runtime.clock.utc_ms())
 
 
-def _say_ready(settings: ServeSettings, port: int, hub: str) -> None:
+def _say_ready(settings: ServeSettings, port: int, hub: str | None) -> None:
     if settings.sim_clock:
         return  # said before the clock came
     data = settings.data
-    print(f"fleet manager ready: http://{settings.host}:{port} (API at /docs), Event Hub at {hub}, data in {data}")
+    part = "another manager leads and this one follows" if hub is None else f"Event Hub at {hub}"
+    print(f"fleet manager ready: http://{settings.host}:{port} (API at /docs), {part}, data in {data}")
     print(f"a token for the API: fleet token --data {data} --role operator --for YOUR-NAME", flush=True)
-
-
-class _HttpServer(uvicorn.Server):
-    """uvicorn on our loop and socket; signals are the process's own business."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        super().__init__(
-            uvicorn.Config(
-                app,
-                loop="none",
-                http="h11",
-                ws="none",
-                lifespan="off",
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                timeout_graceful_shutdown=int(REQUESTS_S),
-            )
-        )
-        self.config.load()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
