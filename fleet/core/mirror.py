@@ -23,6 +23,7 @@ SHOWN = (
     "retired",
     "sites",
     "groups",
+    "liveness",
 )
 """The tables that its views are made of."""
 
@@ -31,7 +32,8 @@ class Mirror(FleetCore):
     """See above."""
 
     def __init__(self, config: FleetConfig, rows: dict[str, list[Message]], rng: Any, now_ms: int) -> None:
-        super().__init__(config, rows, rng, now_ms)
+        super().__init__(config, with_liveness(rows), rng, now_ms)
+        self._alive = {row["id"]: row["doc"] for row in rows.get("liveness", [])}
         self._tables: dict[str, dict[str, Message]] = {
             "gateways": self.registry.gateways,
             "nodes": self.registry.nodes,
@@ -53,12 +55,33 @@ class Mirror(FleetCore):
                 _put(self.notices.dead, key, row if row and row["state"] == "failed" else None)
             elif table == "slots" and key == "config" and row:
                 self.configuration.version = row["doc"]["version"]
+            elif table == "liveness":
+                _put(self._alive, key, row and row["doc"])
+                for members in (self.registry.nodes, self.registry.gateways):
+                    _enliven(members.get(key), self._alive.get(key))
             elif table in self._tables:
                 _put(self._tables[table], key, row)
+                _enliven(row, self._alive.get(key))
         for rows, over in ((self.commands.rows, ENDED), (self.alerts.rows, ("cleared",))):
             _make_room(rows, self.config.kept_commands, over)
         self.registry.renumber()
         self.take_outputs()
+
+
+def with_liveness(rows: dict[str, list[Message]]) -> dict[str, list[Message]]:
+    """The rows of a database, those of nodes and gateways with what was heard of each since they were written."""
+    alive = {row["id"]: row["doc"] for row in rows.get("liveness", [])}
+    for table in ("nodes", "gateways"):
+        for row in rows.get(table, []):
+            _enliven(row, alive.get(row["id"]))
+    return rows
+
+
+def _enliven(row: Message | None, heard: Message | None) -> None:
+    if row is None or not heard or "state" not in row["doc"]:
+        return
+    if (heard.get("heard_utc_ms") or 0) >= (row["doc"].get("heard_utc_ms") or 0):
+        row["doc"].update({name: value for name, value in heard.items() if value is not None})
 
 
 def _make_room(rows: dict[str, Message], most: int, over: tuple[str, ...]) -> None:
@@ -67,7 +90,7 @@ def _make_room(rows: dict[str, Message], most: int, over: tuple[str, ...]) -> No
         del rows[key]
 
 
-def _put(rows: dict[str, Message], key: str, row: Message | None) -> None:
+def _put(rows: dict[str, Any], key: str, row: Any) -> None:
     if row is None:
         rows.pop(key, None)
     else:

@@ -23,6 +23,7 @@ from firmware.hosting.simclock import start_clock
 from firmware.hosting.trace import Tracer, open_trace
 from fleet.core.config import FleetConfig
 from fleet.core.manager import FleetCore
+from fleet.core.mirror import with_liveness
 from fleet.host import inventory as inventories
 from fleet.host import notify
 from fleet.host.app import make_app
@@ -262,7 +263,7 @@ async def _make_core(
     storage: Storage, inventory: Inventory | None, clock: Clock
 ) -> tuple[FleetCore, dict[str, list[Row]]]:
     try:
-        restored = await asyncio.to_thread(storage.load)
+        restored = with_liveness(await asyncio.to_thread(storage.load))
     except StorageError as error:
         raise CannotRun(str(error)) from None
     config = FleetConfig(fleet_id=inventory.fleet) if inventory else FleetConfig()

@@ -129,6 +129,7 @@ _documents("sites", "id")
 _documents("groups", "id")
 _documents("users", "name")
 _documents("tokens", "id")
+_documents("liveness", "id")
 CORE_TABLES = {name: table for name, table in METADATA.tables.items() if table not in (READINGS, FORGOTTEN)}
 
 # What is only ever added to, and never restored: who did what over the API, and what agents reported beside readings.

@@ -12,7 +12,7 @@ from typing import Any, LiteralString
 import psycopg
 from sqlalchemy import URL, Connection, make_url, text
 
-from fleet.host.database import postgresql_arguments
+from fleet.host.database import one_line, postgresql_arguments
 
 LOG = logging.getLogger(__name__)
 ASKED, ANSWERED = "clawland_asked", "clawland_answered"
@@ -82,5 +82,5 @@ class Bell:
                         for listener in list(self.listeners.get(heard.channel, ())):
                             listener(heard.payload)
             except psycopg.Error as error:
-                LOG.info("news from other managers are late for a while: %s", error)
+                LOG.info("news from other managers come late for a while: %s", one_line(error))
             await asyncio.sleep(AGAIN_S)

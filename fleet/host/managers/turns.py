@@ -14,7 +14,7 @@ from firmware.hosting.mqtt import Login
 from firmware.hosting.trace import Tracer
 from fleet.host.database import Fenced, StorageError, named
 from fleet.host.keyring import Keyring
-from fleet.host.managers import changes
+from fleet.host.managers import changes, pulse
 from fleet.host.managers.bell import Bell
 from fleet.host.managers.broadcast import Broadcaster, hear
 from fleet.host.managers.desk import RequestDesk
@@ -102,7 +102,7 @@ class Managers:
         desk = RequestDesk(runtime, term, self._sealer, self._bell, self._stage.entrance)
         broadcaster = Broadcaster(runtime, self._bell, self._stage.stream.life)
         runtime.events.write("manager.leading", {"manager": self.name, "epoch": term.epoch}, self._clock.now_ms())
-        tasks = [asyncio.create_task(work) for work in (desk.run(), broadcaster.run())]
+        tasks = [asyncio.create_task(work) for work in (desk.run(), broadcaster.run(), pulse.tell(runtime))]
         try:
             yield
         finally:

@@ -1,4 +1,4 @@
-"""Several managers on one database: who leads, which rows changed, and the requests that wait for the leader."""
+"""Several managers on one database: who leads, which rows changed, who was heard of, and requests for the leader."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -23,6 +23,7 @@ def upgrade() -> None:
         sa.Column("epoch", sa.BigInteger, nullable=False),
         sa.Column("doc", sa.Text),
     )
+    op.create_table("liveness", sa.Column("id", sa.String(200), primary_key=True), sa.Column("doc", sa.Text))
     op.create_table(
         "requests",
         sa.Column("id", sa.String(200), primary_key=True),
@@ -36,5 +37,5 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Down again: one manager keeps nothing in these that it would miss."""
-    for name in ("requests", "changes", "leadership"):
+    for name in ("requests", "liveness", "changes", "leadership"):
         op.drop_table(name)
