@@ -101,7 +101,7 @@ class Runtime:
         await self._notifier.close()
         await self.latest.close()
         written = await self._loop.run_in_executor(None, self.writer.close, CLOSE_S)
-        self._readers.shutdown(wait=False, cancel_futures=True)
+        self._readers.shutdown(wait=False)
         if written:
             self.storage.close()
         return written
@@ -119,11 +119,17 @@ class Runtime:
 
     async def read(self, query: Callable[..., T], *args: Any) -> T:
         """Runs `query(connection, *args)` on a reader's thread, in one snapshot. Raises StorageError."""
-        return await self._loop.run_in_executor(self._readers, self._read, query, args)
+        return await self._on_thread(self._read, query, args)
 
     async def write(self, work: Callable[..., T], *args: Any) -> T:
         """Runs `work(connection, *args)` on a thread, in a transaction that writes. Raises StorageError."""
-        return await self._loop.run_in_executor(self._readers, self._write, work, args)
+        return await self._on_thread(self._write, work, args)
+
+    async def _on_thread(self, work: Callable[..., T], *args: Any) -> T:
+        try:
+            return await self._loop.run_in_executor(self._readers, work, *args)
+        except RuntimeError:  # of the executor, after `close`
+            raise StorageError("this server is stopping, or about to lead or follow") from None
 
     def _write(self, work: Callable[..., T], args: tuple[Any, ...]) -> T:
         try:

@@ -214,6 +214,7 @@ async def _take_turns(house: House) -> None:
                         raise
                     LOG.error("this manager cannot take over: %s", error)
                 term = None
+        await house.end()  # before the way to the leader is closed: some may still get their answer
 
 
 async def _lead(house: House, storage: Storage, managers: Managers | None, term: Term | None) -> None:

@@ -1,4 +1,4 @@
-"""A leader and a follower on one PostgreSQL in this process: their APIs by httpx, the leader's hub played by the test."""
+"""A leader and a follower on one PostgreSQL in this process: APIs by httpx, the leader's hub played by the test."""
 
 import asyncio
 import contextlib

@@ -107,6 +107,7 @@ class Several:
 
     fleet: Fleet
     database: str
+    password_file: Path
     options: tuple[str | Path, ...]
     managers: list[Manager]
     url: str = ""
@@ -140,14 +141,16 @@ class Several:
 
 
 @contextlib.contextmanager
-def two_managers(directory: Path, postgres: PostgresServer, *options: str | Path, proxy: bool = True) -> Iterator[Several]:
+def two_managers(
+    directory: Path, postgres: PostgresServer, *options: str | Path, proxy: bool = True
+) -> Iterator[Several]:
     """Two of them, the first of which leads, and nginx before both."""
     with fleet_with_hub(directory) as fleet, contextlib.ExitStack() as stack:
         database = postgres.make_database()
-        common: tuple[str | Path, ...] = ("--database-url", database, "--inventory", fleet.inventory)
-        common += ("--database-password-file", postgres.password_file)
+        common: tuple[str | Path, ...] = ("--database-url", database)
+        common += ("--database-password-file", postgres.password_file, "--inventory", fleet.inventory)
         common += ("--hub", fleet.hub, "--hub-password-file", fleet.password, "--rate-limit", "100000")
-        found = Several(fleet, database, (*common, *options), [])
+        found = Several(fleet, database, postgres.password_file, (*common, *options), [])
         try:
             for _ in range(2):
                 found.start()

@@ -5,9 +5,12 @@ import itertools
 import json
 from pathlib import Path
 
+import httpx
 import pytest
 
-from fleet.host.managers import pulse, relay
+from fleet.host.keyring import Keyring
+from fleet.host.managers import pulse, queue, relay
+from fleet.host.managers.envelope import Answer, Request, Sealer, Unreadable
 from tests.fleet_host.pair import Pair, following, pair
 from tests.fleet_host.stand import NODE, Database, batch, problem
 from tests.servers import PostgresServer
@@ -15,15 +18,18 @@ from tests.servers import PostgresServer
 FLEET = "/api/v1/fleet"
 
 
-async def login(side: object, password: str = "of-alice-2026") -> dict[str, str]:
-    response = await side.post("/api/v1/auth/login", json={"name": "alice", "password": password})  # type: ignore[attr-defined]
+PASSWORD = "of-alice-2026"
+
+
+async def login(side: httpx.AsyncClient) -> dict[str, str]:
+    response = await side.post("/api/v1/auth/login", json={"name": "alice", "password": PASSWORD})
     assert response.status_code == 200, response.text
     found: dict[str, str] = response.json()
     return found
 
 
 async def with_alice(both: Pair) -> None:
-    body = {"name": "alice", "role": "operator", "password": "of-alice-2026"}
+    body = {"name": "alice", "role": "operator", "password": PASSWORD}
     assert (await both.follower.post("/api/v1/users", json=body)).status_code == 201
 
 
@@ -39,7 +45,7 @@ async def test_what_the_leader_has_committed_the_follower_shows_at_once(
         rule = {"when": "temp > 30", "severity": "warning"}
         assert (await leader.put(f"{FLEET}/rules/hot", json=rule)).status_code == 201
         async with asyncio.timeout(10):  # when a node was last heard of comes a little later
-            while (await follower.get(f"{FLEET}/nodes/{NODE}")).json()["last_heartbeat"] is None:
+            while (await follower.get(f"{FLEET}/nodes/{NODE}")).json()["last_heartbeat"] is None:  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
         for path in ("nodes", f"nodes/{NODE}", "gateways", "sites", "rules", "readings", f"nodes/{NODE}/latest"):
             assert (await follower.get(f"{FLEET}/{path}")).json() == (await leader.get(f"{FLEET}/{path}")).json(), path
@@ -114,7 +120,13 @@ async def test_an_agent_registers_reports_and_fetches_its_commands_at_a_follower
         registered = await both.follower.post(f"{FLEET}/register", json=body)
         assert registered.status_code == 200, registered.text
         token = both.headers(registered.json()["token"])
-        beat = {"node_id": "agent-01", "uptime_seconds": 5, "free_memory_kb": 100, "sensors_active": 1, "wifi_rssi": -40}
+        beat = {
+            "node_id": "agent-01",
+            "uptime_seconds": 5,
+            "free_memory_kb": 100,
+            "sensors_active": 1,
+            "wifi_rssi": -40,
+        }
         assert (await both.follower.post(f"{FLEET}/heartbeat", json=beat, headers=token)).json()["status"] == "ok"
         await both.leader.http.post("/api/nodes/agent-01/restart?timeout=0")
         poll = await both.follower.post(f"{FLEET}/command", json={"node_id": "agent-01"}, headers=token)
@@ -177,7 +189,9 @@ async def test_without_a_leader_a_change_is_refused_and_never_done_later(
         assert problem(response) == (503, "no_leader") and response.headers["retry-after"].isdigit()
         monkeypatch.undo()
         assert (await both.follower.put(f"{FLEET}/sites/shed", json={"title": "x"})).status_code == 201
-        titles = {each["site_id"]: each["title"] for each in (await both.leader.http.get(f"{FLEET}/sites")).json()["sites"]}
+        titles = {
+            each["site_id"]: each["title"] for each in (await both.leader.http.get(f"{FLEET}/sites")).json()["sites"]
+        }
         assert titles == {"office": "", "shed": "x"}
 
 
@@ -186,7 +200,7 @@ async def test_a_manager_with_other_token_keys_is_refused_at_its_start(
 ) -> None:
     (tmp_path / "other").mkdir()
     async with pair(tmp_path, postgres) as both:
-        with pytest.raises(Exception, match="all managers need the same api.key"):
+        with pytest.raises(Exception, match=r"all managers need the same api\.key"):
             async with following(tmp_path / "other", Database(both.database.url)):
                 pass
 
@@ -195,23 +209,20 @@ async def test_nothing_in_the_queue_shows_a_password_or_a_token(
     postgres: PostgresServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept: list[bytes] = []
-    from fleet.host.managers import queue
-
     put, answer = queue.put, queue.answer
-    monkeypatch.setattr(queue, "put", lambda c, row, request, *more: kept.append(request) or put(c, row, request, *more))
+    monkeypatch.setattr(
+        queue, "put", lambda c, row, request, *more: kept.append(request) or put(c, row, request, *more)
+    )
     monkeypatch.setattr(queue, "answer", lambda c, row, e, sealed: kept.append(sealed) or answer(c, row, e, sealed))
     async with pair(tmp_path, postgres) as both:
         await with_alice(both)
         found = await login(both.follower)
     assert len(kept) == 4
-    for secret in ("of-alice-2026", found["access_token"], found["refresh_token"], "tester", "Bearer"):
+    for secret in (PASSWORD, found["access_token"], found["refresh_token"], "tester", "Bearer"):
         assert secret.encode() not in b"".join(kept)
 
 
 def test_tokens_and_bodies_survive_the_way_through_the_queue_byte_by_byte(tmp_path: Path) -> None:
-    from fleet.host.keyring import Keyring
-    from fleet.host.managers.envelope import Answer, Request, Sealer, Unreadable
-
     sealer = Sealer(Keyring(tmp_path))
     request = Request("POST", "/a/ü", b"q=%00\xff", [(b"x", b"\xff\x00")], ("10.0.0.1", 99), bytes(range(256)))
     answer = Answer(202, [(b"location", b"/x"), (b"retry-after", b"1")], json.dumps({"ü": 1}).encode())

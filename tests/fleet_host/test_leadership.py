@@ -60,9 +60,7 @@ def test_each_leader_has_a_higher_epoch_than_the_one_before(two: tuple[Leadershi
     assert epochs == [1, 2, 3, 4]
 
 
-def test_a_leader_that_is_overtaken_commits_nothing_more(
-    shared: Database, two: tuple[Leadership, Leadership]
-) -> None:
+def test_a_leader_that_is_overtaken_commits_nothing_more(shared: Database, two: tuple[Leadership, Leadership]) -> None:
     assert commits_after_takeover(shared, *two) == []
 
 

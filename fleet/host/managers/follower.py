@@ -39,7 +39,7 @@ class FollowingRuntime(Runtime):
 
     async def close(self) -> bool:
         """Lets go of the database."""
-        self._readers.shutdown(wait=False, cancel_futures=True)
+        self._readers.shutdown(wait=False)
         self.storage.close()
         return True
 

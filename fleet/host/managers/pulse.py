@@ -9,6 +9,7 @@ from typing import Any
 
 from fleet.core.manager import FleetCore
 from fleet.host.runtime import Runtime
+from fleet.host.storage import Write
 
 TELL_S = 5.0
 _KEPT = ("heard_utc_ms", "health")
@@ -21,7 +22,9 @@ async def tell(runtime: Runtime) -> None:
     told: dict[str, Doc] = {}
     while True:
         await asyncio.sleep(TELL_S)
-        writes = [("upsert", "liveness", {"id": member, "doc": doc}) for member, doc in newer(runtime.core, told)]
+        writes: list[Write] = [
+            ("upsert", "liveness", {"id": member, "doc": doc}) for member, doc in newer(runtime.core, told)
+        ]
         writes += [("delete", "liveness", member) for member in gone(runtime.core, told)]
         if writes:
             runtime.writer.submit(writes, None)

@@ -5,25 +5,28 @@ import contextlib
 import re
 import secrets
 import time
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
 import orjson
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from firmware.hosting.clock import Clock
 from fleet.host.managers import queue
 from fleet.host.managers.bell import ANSWERED, Bell
 from fleet.host.managers.envelope import Answer, Request, Sealer, Unreadable
 from fleet.host.problems import Problem, unavailable
-from fleet.host.runtime import Runtime
-from fleet.host.storage import StorageError
+from fleet.host.storage import Storage, StorageError, one_line
 
 if TYPE_CHECKING:
     from fleet.host.stage import Stage
 
 READS = ("GET", "HEAD", "OPTIONS")
 MOST_WAITING = 500
+THREADS = 2
 TAKEN_S = 15.0
 """For so long a request waits for a leader; a takeover is shorter."""
 ANSWERED_S = 30.0
@@ -57,11 +60,21 @@ class Relay:
 
 
 class Outbox:
-    """The requests of this follower that are on their way."""
+    """The requests of this process that are on their way to a leader, be that itself by now."""
 
-    def __init__(self, runtime: Runtime, sealer: Sealer, bell: Bell) -> None:
-        self._runtime, self._sealer, self._bell = runtime, sealer, bell
+    def __init__(self, storage: Storage, clock: Clock, sealer: Sealer, bell: Bell) -> None:
+        self._storage, self._clock, self._sealer, self._bell = storage, clock, sealer, bell
         self._waiting: dict[str, asyncio.Event] = {}
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="outbox")
+        self._closed = False
+
+    async def close(self) -> None:
+        """Nobody is waited for any more: the process ends."""
+        self._closed = True
+        for event in self._waiting.values():
+            event.set()
+        self._threads.shutdown(wait=False)
+        self._storage.close()
 
     async def ask(self, request: Request) -> Answer:
         """The leader's answer. Raises Problem."""
@@ -74,7 +87,7 @@ class Outbox:
         try:
             with self._bell.listening(ANSWERED, self._wake):
                 sealed = self._sealer.seal(row, request)
-                await self._do(queue.put, row, sealed, again, self._runtime.clock.utc_ms())
+                await self._do(queue.put, row, sealed, again, self._clock.utc_ms())
                 return await self._answer(row, patience_s(request))
         except StorageError as error:
             raise unavailable(str(error)) from None
@@ -84,6 +97,8 @@ class Outbox:
     async def _answer(self, row: str, patience: float) -> Answer:
         begun_s, taken_s = time.monotonic(), None
         while True:
+            if self._closed:
+                raise unknown_outcome()
             taken, sealed = await self._do(queue.look, row)
             if sealed is not None:
                 await self._do(queue.drop, row)
@@ -116,7 +131,17 @@ class Outbox:
             self._waiting[row].set()
 
     async def _do(self, work: Any, *args: Any) -> Any:
-        return await self._runtime.write(work, *args)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, self._perform, work, args)
+        except RuntimeError:  # of the executor, after `close`
+            raise unknown_outcome() from None
+
+    def _perform(self, work: Any, args: tuple[Any, ...]) -> Any:
+        try:
+            with self._storage.writing() as connection:
+                return work(connection, *args)
+        except SQLAlchemyError as error:
+            raise StorageError(one_line(error)) from error
 
 
 def unknown_outcome() -> Problem:

@@ -44,6 +44,7 @@ class Managers:
         self._bell = Bell(database, sessions_of(self.name))
         self._sealer = Sealer(keys)
         self._stillness = Stillness()
+        self._outbox = Outbox(self.storage(), clock, self._sealer, self._bell)
 
     async def __aenter__(self) -> "Managers":
         self._bell.start()
@@ -51,6 +52,7 @@ class Managers:
 
     async def __aexit__(self, *_: object) -> None:
         """Gone."""
+        await self._outbox.close()
         await self._bell.close()
         await asyncio.to_thread(self._leadership.close)
 
@@ -138,8 +140,8 @@ class Managers:
         except StorageError:
             storage.close()
             raise
-        stage, outbox = self._stage, Outbox(runtime, self._sealer, self._bell)
-        stage.open(runtime, self._keys, found.rows, outbox)
+        stage = self._stage
+        stage.open(runtime, self._keys, found.rows, self._outbox)
         runtime.accounts = stage.accounts
         task = asyncio.create_task(hear(runtime, self._bell, stage.stream))
         try:
