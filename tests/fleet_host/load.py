@@ -18,10 +18,10 @@ AGAIN_S = 1.0
 MOST_OPEN = 8
 
 
-def fresh_batch(number: int, value: float = 21.5) -> bytes:
+def fresh_batch(number: int, value: float, boot: int) -> bytes:
     """Batch `number`, read just now."""
     utc_ms = int(time.time() * 1000)
-    common = {"sensor": NODE, "boot": 7, "metric": "temp", "value": value, "unit": "C", "utc_ms": utc_ms}
+    common = {"sensor": NODE, "boot": boot, "metric": "temp", "value": value, "unit": "C", "utc_ms": utc_ms}
     seqs = range(number * READINGS, (number + 1) * READINGS)
     readings = [common | {"seq": seq} for seq in seqs]
     return json.dumps({"v": 1, "batch": f"b-{number}", "readings": readings, "stats": []}).encode()
@@ -30,8 +30,9 @@ def fresh_batch(number: int, value: float = 21.5) -> bytes:
 class Load:
     """Runs beside a test; each promise that a manager has given is in it."""
 
-    def __init__(self, several: Several, gateway: Gateway) -> None:
-        self._several, self.gateway = several, gateway
+    def __init__(self, gateway: Gateway, boot: int) -> None:
+        """`boot`: of the node, one that no other load has."""
+        self.gateway, self.boot = gateway, boot
         self._open: dict[int, tuple[bytes, float]] = {}
         self._number = 0
         self._ending = False
@@ -70,7 +71,7 @@ class Load:
             now_s = time.monotonic()
             self._open = {n: each for n, each in self._open.items() if n not in self.acknowledged}
             while len(self._open) < MOST_OPEN and not self._ending:
-                self._open[self._number] = (fresh_batch(self._number, self.value), 0.0)
+                self._open[self._number] = (fresh_batch(self._number, self.value, self.boot), 0.0)
                 self._number += 1
             for number, (payload, sent_s) in list(self._open.items()):
                 if now_s - sent_s >= AGAIN_S:
@@ -98,12 +99,12 @@ class Load:
         number = 0
         while not self._ending:
             number += 1
-            key, site = f"key-{number}", {"title": f"the {number}th"}
+            key, site, title = f"key-{self.boot}-{number}", f"site-{self.boot}-{number}", f"number {number}"
             command = {"headers": {"Idempotency-Key": key}, "params": {"timeout": 10}}
             found = await self._insist(http, "POST", f"/api/nodes/{NODE}/restart", **command)
             self.done[key] = found["command"]["id"]
-            await self._insist(http, "PUT", f"/api/v1/fleet/sites/site-{number}", json=site)
-            self.sites[f"site-{number}"] = site["title"]
+            await self._insist(http, "PUT", f"/api/v1/fleet/sites/{site}", json={"title": title})
+            self.sites[site] = title
 
     async def _insist(self, http: httpx.AsyncClient, method: str, path: str, **more: Any) -> Any:
         while True:
@@ -120,7 +121,7 @@ class Load:
 
 
 @contextlib.asynccontextmanager
-async def load_on(several: Several) -> AsyncIterator[Load]:
+async def load_on(several: Several, boot: int) -> AsyncIterator[Load]:
     """All of it at work."""
     with several.api(several.url) as api:
         headers = api.headers
@@ -129,7 +130,7 @@ async def load_on(several: Several) -> AsyncIterator[Load]:
         httpx.AsyncClient(base_url=several.url, headers=headers, timeout=40) as http,
     ):
         await gateway.until_manager_hears()
-        load = Load(several, gateway)
+        load = Load(gateway, boot)
         works = (load.send_batches(), load.answer_commands(), load.ask(http))
         tasks = [asyncio.create_task(each) for each in works]
         try:
