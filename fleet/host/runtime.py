@@ -8,8 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, TypeVar
 
-from sqlalchemy.exc import SQLAlchemyError
-
 from firmware.hosting.clock import Clock
 from firmware.hosting.mqtt import Login, MqttPort
 from firmware.hosting.pump import Pump
@@ -20,7 +18,7 @@ from fleet.core.rows import ReadingRow
 from fleet.host.latest import LatestCache, MemoryLatest, Values, stored_latest
 from fleet.host.managers.term import Term
 from fleet.host.notify import Notifier
-from fleet.host.storage import Storage, StorageError, one_line
+from fleet.host.storage import Storage, StorageError
 from fleet.host.upkeep import Upkeep
 from fleet.host.writer import Job, Writer
 
@@ -132,11 +130,8 @@ class Runtime:
             raise StorageError("this server is stopping, or about to lead or follow") from None
 
     def _write(self, work: Callable[..., T], args: tuple[Any, ...]) -> T:
-        try:
-            with self.storage.writing() as connection:
-                return work(connection, *args)
-        except SQLAlchemyError as error:
-            raise StorageError(one_line(error)) from error
+        with self.storage.writing() as connection:
+            return work(connection, *args)
 
     def _read(self, query: Callable[..., T], args: tuple[Any, ...]) -> T:
         with self.storage.reading() as connection:

@@ -51,7 +51,7 @@ class Fence(Protocol):
 class Storage:
     """One database; `load` and `perform` raise StorageError when it fails."""
 
-    def __init__(self, url: str | URL, fence: Fence | None = None, name: str = APPLICATION) -> None:
+    def __init__(self, url: str | URL, *, fence: Fence | None = None, name: str = APPLICATION) -> None:
         """`fence`: where several managers share it; `name`: under which the server lists the connections."""
         self.engine = make_engine(url, name)
         self.name = named(url)
@@ -92,7 +92,7 @@ class Storage:
     def perform_all(self, groups: Sequence[Sequence[Write]]) -> list[list[ReadingRow]]:
         """Several groups of writes in one transaction, so that they share one wait for the disk."""
         try:
-            with self.writing() as connection:
+            with self._begun() as connection:
                 found = [self._apply(connection, writes) for writes in groups]
                 if self._fence:
                     self._fence.journal(connection, (write for writes in groups for write in writes))
@@ -104,21 +104,26 @@ class Storage:
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[Connection]:
-        """A transaction that writes. Raises Fenced when another manager leads by now, SQLAlchemyError."""
-        with self.engine.begin() as connection:
-            if self._fence:
-                self._fence.check(connection)
+        """A transaction of one's own, committed at the end. Raises StorageError, Fenced where another manager leads."""
+        with self._errors(), self._begun() as connection:
             yield connection
 
     def probe(self) -> None:
         """Raises StorageError unless the database commits a write."""
-        with self._errors(), self.writing() as connection:
+        with self.writing() as connection:
             connection.execute(delete(PROBE))
             connection.execute(insert(PROBE).values(id=1))
 
     def close(self) -> None:
         """Closes all connections; SQLite folds its write-ahead log into the file."""
         self.engine.dispose()
+
+    @contextlib.contextmanager
+    def _begun(self) -> Iterator[Connection]:
+        with self.engine.begin() as connection:
+            if self._fence:
+                self._fence.check(connection)
+            yield connection
 
     @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:

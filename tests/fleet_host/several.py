@@ -15,7 +15,7 @@ import httpx
 
 from fleet.host.tokens import issue, load_key
 from tests.fleet_host.stand import Fleet, command, fleet_with_hub
-from tests.servers import MissingServer, PostgresServer, free_port
+from tests.servers import NginxServer, PostgresServer, free_port
 
 READY_S = 30
 
@@ -44,24 +44,12 @@ def nginx_config(directory: Path, port: int, servers: list[int]) -> str:
 @contextlib.contextmanager
 def nginx(directory: Path, servers: list[int]) -> Iterator[str]:
     """A running nginx before `servers`; its URL."""
-    program = next((path for path in map(Path, ("/usr/sbin/nginx", "/usr/bin/nginx")) if path.exists()), None)
-    if program is None:
-        raise MissingServer("nginx is missing on this machine: make setup, or sudo apt-get install nginx-light")
     port = free_port()
-    (directory / "nginx.conf").write_text(nginx_config(directory, port, servers))
-    with subprocess.Popen([program, "-p", directory, "-c", directory / "nginx.conf"]) as child:
-        try:
-            until(lambda: answers(f"http://127.0.0.1:{port}/healthz"), "nginx")
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            child.terminate()
-
-
-def answers(url: str) -> bool:
-    """Whether anybody answers there."""
-    with contextlib.suppress(httpx.HTTPError):
-        return httpx.get(url).status_code == 200
-    return False
+    server = NginxServer(directory, nginx_config(directory, port, servers), port)
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.stop()
 
 
 def until(holds: Any, what: str, most_s: float = READY_S) -> Any:
@@ -111,18 +99,15 @@ class Several:
     options: tuple[str | Path, ...]
     managers: list[Manager]
     url: str = ""
-    module: str = "fleet.cli"
 
-    def start(self, port: int = 0, module: str | None = None) -> Manager:
-        """One more manager, when it is ready. `module`: what Python runs instead of the console command."""
-        arguments = command("serve", "--data", self.fleet.data, "--port", str(port), *self.options)
-        arguments[arguments.index("fleet.cli")] = module or self.module
-        child = subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True)
-        assert child.stdout
-        line = child.stdout.readline()
-        assert line, "the manager did not start"
-        found = Manager(child, int(re.findall(r"http://[^:]+:(\d+)", line)[0]))
-        self.managers.append(found)
+    def start(self, *ports: int) -> list[Manager]:
+        """A manager on each port, 0 for any, when they are ready."""
+        serve = ("serve", "--data", self.fleet.data, *self.options)
+        children = [
+            subprocess.Popen(command(*serve, "--port", str(port)), stdout=subprocess.PIPE, text=True) for port in ports
+        ]
+        found = [Manager(child, _port_of(child)) for child in children]
+        self.managers += found
         return found
 
     def api(self, url: str, role: str = "admin") -> httpx.Client:
@@ -144,7 +129,7 @@ class Several:
 def two_managers(
     directory: Path, postgres: PostgresServer, *options: str | Path, proxy: bool = True
 ) -> Iterator[Several]:
-    """Two of them, the first of which leads, and nginx before both."""
+    """Two of them, and nginx before both."""
     with fleet_with_hub(directory) as fleet, contextlib.ExitStack() as stack:
         database = postgres.make_database()
         common: tuple[str | Path, ...] = ("--database-url", database)
@@ -152,8 +137,7 @@ def two_managers(
         common += ("--hub", fleet.hub, "--hub-password-file", fleet.password, "--rate-limit", "100000")
         found = Several(fleet, database, postgres.password_file, (*common, *options), [])
         try:
-            for _ in range(2):
-                found.start()
+            found.start(0, 0)
             if proxy:
                 found.url = stack.enter_context(nginx(directory, [each.port for each in found.managers]))
             found.by_role("leader")
@@ -163,6 +147,14 @@ def two_managers(
                 each.child.send_signal(signal.SIGCONT)
                 each.child.kill()
                 each.child.communicate()
+
+
+def _port_of(child: "subprocess.Popen[str]") -> int:
+    """From the line that says that it is ready."""
+    assert child.stdout
+    line = child.stdout.readline()
+    assert line, "the manager did not start"
+    return int(re.findall(r"http://[^:]+:(\d+)", line)[0])
 
 
 async def off_loop(work: Any, *args: Any) -> Any:

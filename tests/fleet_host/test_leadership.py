@@ -2,12 +2,15 @@
 
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import Connection, select
 
+from firmware.hosting.lifecycle import CannotRun
 from fleet.host.database import Fenced
+from fleet.host.lock import DirectoryLock
 from fleet.host.managers import changes, queue
 from fleet.host.managers.leadership import Held, Leadership, Stillness
 from fleet.host.managers.term import LEASE_S, Term
@@ -73,7 +76,7 @@ def test_what_a_leader_has_begun_to_commit_is_there_before_the_next_one_reads(
     shared: Database, two: tuple[Leadership, Leadership]
 ) -> None:
     old = elected(two[0])
-    storage = Storage(shared.url, old)
+    storage = Storage(shared.url, fence=old)
     begun, may_end, order = threading.Event(), threading.Event(), []
 
     def commit() -> None:
@@ -193,7 +196,7 @@ def seen(storage: Storage, since: int) -> "changes.News | None":
 def test_every_commit_tells_which_rows_it_touched_and_readings_tell_nothing(
     shared: Database, two: tuple[Leadership, Leadership]
 ) -> None:
-    storage = Storage(shared.url, elected(two[0]))
+    storage = Storage(shared.url, fence=elected(two[0]))
     with storage.reading() as connection:
         assert changes.copy(connection).version == 0
     storage.perform([("readings", [row(1), row(2)])])
@@ -214,7 +217,7 @@ def test_a_follower_that_is_too_far_behind_is_told_to_read_everything(
     shared: Database, two: tuple[Leadership, Leadership], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(changes, "MOST_VERSIONS", 2)
-    storage = Storage(shared.url, elected(two[0]))
+    storage = Storage(shared.url, fence=elected(two[0]))
     for _ in range(5):
         storage.perform([WRITE])
     with storage.writing() as connection:
@@ -224,3 +227,11 @@ def test_a_follower_that_is_too_far_behind_is_told_to_read_everything(
     assert seen(storage, 2) is None
     assert seen(storage, 3) is not None
     storage.close()
+
+
+def test_managers_of_one_database_share_a_directory_and_nobody_else_works_in_it(tmp_path: Path) -> None:
+    for serving in [DirectoryLock(tmp_path, shared=True) for _ in range(2)]:
+        with pytest.raises(CannotRun, match="another fleet server works in this directory"):
+            DirectoryLock(tmp_path)  # as `fleet migrate` would, or a server on SQLite
+        serving.release()
+    DirectoryLock(tmp_path).release()

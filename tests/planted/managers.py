@@ -31,12 +31,12 @@ def commits_after_takeover(database: Database, first: Leadership, second: Leader
     """What the first leader still gets into the database after the second has taken over; nothing, by the rules."""
     old = first.campaign()
     assert isinstance(old, Term)
-    storage = Storage(database.url, old)
+    storage = Storage(database.url, fence=old)
     storage.perform([WRITE])
     first.resign()
     new = second.campaign()
     assert isinstance(new, Term)
-    Storage(database.url, new).perform([WRITE])
+    Storage(database.url, fence=new).perform([WRITE])
     with contextlib.suppress(Fenced):
         storage.perform([WRITE])
     found = epochs(storage)

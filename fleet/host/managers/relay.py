@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
 import orjson
-from sqlalchemy.exc import SQLAlchemyError
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from firmware.hosting.clock import Clock
@@ -19,7 +18,7 @@ from fleet.host.managers import queue
 from fleet.host.managers.bell import ANSWERED, Bell
 from fleet.host.managers.envelope import Answer, Request, Sealer, Unreadable
 from fleet.host.problems import Problem, unavailable
-from fleet.host.storage import Storage, StorageError, one_line
+from fleet.host.storage import Storage, StorageError
 
 if TYPE_CHECKING:
     from fleet.host.stage import Stage
@@ -137,11 +136,8 @@ class Outbox:
             raise unknown_outcome() from None
 
     def _perform(self, work: Any, args: tuple[Any, ...]) -> Any:
-        try:
-            with self._storage.writing() as connection:
-                return work(connection, *args)
-        except SQLAlchemyError as error:
-            raise StorageError(one_line(error)) from error
+        with self._storage.writing() as connection:
+            return work(connection, *args)
 
 
 def unknown_outcome() -> Problem:

@@ -58,7 +58,7 @@ class Managers:
 
     def storage(self, term: Term | None = None) -> Storage:
         """The database, for the leader of `term` or for a follower."""
-        return Storage(self._database, term, sessions_of(self.name))
+        return Storage(self._database, fence=term, name=sessions_of(self.name))
 
     async def enter(self) -> Term | None:
         """The lead, if it is free; None where it is to be awaited. Raises CannotRun where both together cannot work."""
