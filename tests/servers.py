@@ -1,4 +1,4 @@
-"""PostgreSQL, Redis and nginx of the tests' own: real servers in temporary directories, on ports that the system chose.
+"""PostgreSQL and Redis of the tests' own: real servers in temporary directories, on ports that the system chose.
 
 They are missing on a machine only until `make setup`; a test that needs one then fails and says so.
 """
@@ -136,30 +136,6 @@ class RedisServer:
         """SIGKILL: what it held is gone."""
         self._child.kill()
         self._child.wait()
-
-
-class NginxServer:
-    """One nginx with the configuration `text`, which listens on `port` of loopback."""
-
-    def __init__(self, directory: Path, text: str, port: int) -> None:
-        program = _found("nginx", "nginx-light", Path("/usr/sbin"))
-        config, self.log = directory / "nginx.conf", directory / "error.log"
-        config.write_text(text)
-        self._child = subprocess.Popen([program, "-e", self.log, "-c", config], stderr=subprocess.DEVNULL)
-        deadline_s = time.monotonic() + START_S
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", port), 1).close()
-                return
-            except OSError:
-                running = self._child.poll() is None and time.monotonic() < deadline_s
-                assert running, f"nginx does not start: {self.log.read_text() if self.log.exists() else '?'}"
-                time.sleep(0.02)
-
-    def stop(self) -> None:
-        """Ends it and its workers."""
-        self._child.terminate()
-        self._child.wait(START_S)
 
 
 def _unprivileged() -> tuple[int, int] | None:

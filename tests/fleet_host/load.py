@@ -126,7 +126,7 @@ async def load_on(several: Several, boot: int) -> AsyncIterator[Load]:
     with several.api(several.url) as api:
         headers = api.headers
     async with (
-        gateway_at(several.fleet.hub) as gateway,
+        gateway_at(several.hub) as gateway,
         httpx.AsyncClient(base_url=several.url, headers=headers, timeout=40) as http,
     ):
         await gateway.until_manager_hears()

@@ -1,10 +1,14 @@
-"""Two `fleet serve` on one PostgreSQL and one hub, behind nginx: real processes, for tests that kill them."""
+"""Two `fleet serve` on one PostgreSQL and one hub, behind nginx, as the project's script starts them: to be killed."""
 
 import asyncio
 import contextlib
-import re
+import json
+import os
+import shutil
 import signal
+import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -14,42 +18,11 @@ from typing import Any
 import httpx
 
 from fleet.host.tokens import issue, load_key
-from tests.fleet_host.stand import Fleet, command, fleet_with_hub
-from tests.servers import NginxServer, PostgresServer, free_port
+from tests.fleet_host.stand import INVENTORY, command
+from tests.servers import free_port
 
-READY_S = 30
-
-
-def nginx_config(directory: Path, port: int, servers: list[int]) -> str:
-    """Managers on `servers` behind `port`; one that does not answer, or says 503, gives way to the other."""
-    upstream = "".join(f"server 127.0.0.1:{each} max_fails=1 fail_timeout=1s;" for each in servers)
-    return f"""
-        daemon off; pid {directory}/nginx.pid; error_log {directory}/nginx.log; worker_processes 1;
-        events {{}}
-        http {{
-            access_log off; client_body_temp_path {directory}/body; proxy_temp_path {directory}/proxy;
-            fastcgi_temp_path {directory}/f; uwsgi_temp_path {directory}/u; scgi_temp_path {directory}/s;
-            upstream managers {{ {upstream} }}
-            server {{
-                listen 127.0.0.1:{port};
-                location / {{
-                    proxy_pass http://managers; proxy_http_version 1.1; proxy_set_header Connection "";
-                    proxy_buffering off; proxy_next_upstream error timeout http_503;
-                }}
-            }}
-        }}
-    """
-
-
-@contextlib.contextmanager
-def nginx(directory: Path, servers: list[int]) -> Iterator[str]:
-    """A running nginx before `servers`; its URL."""
-    port = free_port()
-    server = NginxServer(directory, nginx_config(directory, port, servers), port)
-    try:
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.stop()
+SCRIPT = Path(__file__).parents[2] / "scripts" / "two-managers.sh"
+READY_S = 60
 
 
 def until(holds: Any, what: str, most_s: float = READY_S) -> Any:
@@ -65,12 +38,13 @@ def until(holds: Any, what: str, most_s: float = READY_S) -> Any:
 class Manager:
     """A `fleet serve` process; stopped or killed as the test likes."""
 
-    child: "subprocess.Popen[str]"
+    pid: int
     port: int
-    url: str = field(init=False)
 
-    def __post_init__(self) -> None:
-        self.url = f"http://127.0.0.1:{self.port}"
+    @property
+    def url(self) -> str:
+        """Of its API."""
+        return f"http://127.0.0.1:{self.port}"
 
     def role(self) -> str | None:
         """`leader` or `follower`, None while it is not ready."""
@@ -79,82 +53,104 @@ class Manager:
             return str(response.json()["role"]) if response.status_code == 200 else None
         return None
 
-    def kill(self) -> None:
-        """SIGKILL."""
-        self.child.kill()
-        self.child.wait()
-
     def send(self, number: signal.Signals) -> None:
         """A signal."""
-        self.child.send_signal(number)
+        os.kill(self.pid, number)
 
 
 @dataclass
 class Several:
-    """The whole stand."""
+    """The whole stand, kept in `directory`; `url` is nginx's."""
 
-    fleet: Fleet
+    directory: Path
+    hub: str
     database: str
-    password_file: Path
-    options: tuple[str | Path, ...]
+    url: str
     managers: list[Manager]
-    url: str = ""
+    options: tuple[str | Path, ...]
+    restarted: "list[subprocess.Popen[str]]" = field(default_factory=list)
 
-    def start(self, *ports: int) -> list[Manager]:
-        """A manager on each port, 0 for any, when they are ready."""
-        serve = ("serve", "--data", self.fleet.data, *self.options)
-        children = [
-            subprocess.Popen(command(*serve, "--port", str(port)), stdout=subprocess.PIPE, text=True) for port in ports
-        ]
-        found = [Manager(child, _port_of(child)) for child in children]
-        self.managers += found
-        return found
+    @property
+    def data(self) -> Path:
+        """Both managers' directory."""
+        return self.directory / "data"
+
+    @property
+    def password_file(self) -> Path:
+        """Of the database."""
+        return self.directory / "database-password"
+
+    def kill(self, manager: Manager) -> None:
+        """SIGKILL."""
+        manager.send(signal.SIGKILL)
+        self.managers.remove(manager)
+
+    def serve(self, port: int, *options: str | Path) -> list[str]:
+        """The command line of a manager of this database."""
+        database = ("--database-url", self.database, "--database-password-file", self.password_file)
+        return command("serve", "--data", self.data, "--port", str(port), *database, *options)
+
+    def start(self, port: int) -> None:
+        """A manager in the place of one that was killed, when it is ready."""
+        hub = ("--hub", self.hub, "--hub-password-file", self.directory / "hub-password")
+        words = self.serve(port, "--inventory", self.directory / "inventory.json", *hub, *self.options)
+        child = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+        self.restarted.append(child)
+        assert child.stdout and child.stdout.readline(), "the manager did not start"
+        self.managers.append(Manager(child.pid, port))
 
     def api(self, url: str, role: str = "admin") -> httpx.Client:
         """A client of one manager, or of nginx."""
-        token = issue(load_key(self.fleet.data), "tester", role, 600)
+        token = issue(load_key(self.data), "tester", role, 600)
         return httpx.Client(base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=60)
 
     def by_role(self, role: str) -> Manager:
         """The manager that leads, or one that follows; waits for it."""
-
-        def find() -> Manager | None:
-            return next((each for each in self.managers if each.child.poll() is None and each.role() == role), None)
-
-        found: Manager = until(find, f"a {role}")
+        found: Manager = until(lambda: next((each for each in self.managers if each.role() == role), None), f"a {role}")
         return found
 
 
 @contextlib.contextmanager
-def two_managers(
-    directory: Path, postgres: PostgresServer, *options: str | Path, proxy: bool = True
-) -> Iterator[Several]:
-    """Two of them, and nginx before both."""
-    with fleet_with_hub(directory) as fleet, contextlib.ExitStack() as stack:
-        database = postgres.make_database()
-        common: tuple[str | Path, ...] = ("--database-url", database)
-        common += ("--database-password-file", postgres.password_file, "--inventory", fleet.inventory)
-        common += ("--hub", fleet.hub, "--hub-password-file", fleet.password, "--rate-limit", "100000")
-        found = Several(fleet, database, postgres.password_file, (*common, *options), [])
-        try:
-            found.start(0, 0)
-            if proxy:
-                found.url = stack.enter_context(nginx(directory, [each.port for each in found.managers]))
-            found.by_role("leader")
-            yield found
-        finally:
-            for each in found.managers:
-                each.child.send_signal(signal.SIGCONT)
-                each.child.kill()
-                each.child.communicate()
+def two_managers(*options: str | Path) -> Iterator[Several]:
+    """What the script starts, with the tests' inventory and more `options` for both managers."""
+    directory = Path(tempfile.mkdtemp(prefix="clawland-two-"))
+    directory.chmod(0o755)  # PostgreSQL has to come in, as a user of its own
+    (directory / "inventory.json").write_text(json.dumps(INVENTORY))
+    port, hub, postgres = ports_in_a_row(3), free_port(), free_port()
+    places = {"PORT": port, "HUB_PORT": hub, "PG_PORT": postgres, "INVENTORY": directory / "inventory.json"}
+    options = ("--rate-limit", "100000", *options)
+    script = subprocess.Popen(
+        [SCRIPT, directory, *options],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {name: str(value) for name, value in places.items()},
+    )
+    restarted: list[subprocess.Popen[str]] = []
+    try:
+        assert script.stdout
+        said = script.stdout.readline()
+        assert said.startswith("two managers behind"), said
+        managers = [Manager(int((directory / f"manager-{n}.pid").read_text()), port + n) for n in (1, 2)]
+        database = f"postgresql://fleet@127.0.0.1:{postgres}/postgres"
+        url, broker = f"http://127.0.0.1:{port}", f"127.0.0.1:{hub}"
+        yield Several(directory, broker, database, url, managers, options, restarted)
+    finally:
+        for child in restarted:
+            child.kill()
+            child.communicate()
+        script.terminate()
+        script.communicate(timeout=60)
+        shutil.rmtree(directory)
 
 
-def _port_of(child: "subprocess.Popen[str]") -> int:
-    """From the line that says that it is ready."""
-    assert child.stdout
-    line = child.stdout.readline()
-    assert line, "the manager did not start"
-    return int(re.findall(r"http://[^:]+:(\d+)", line)[0])
+def ports_in_a_row(count: int) -> int:
+    """The first of so many ports that nobody listens on at the moment."""
+    while True:
+        first = free_port()
+        with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
+            for port in range(first, first + count):
+                stack.enter_context(socket.create_server(("127.0.0.1", port)))
+            return first
 
 
 async def off_loop(work: Any, *args: Any) -> Any:

@@ -16,9 +16,8 @@ import pytest
 
 from tests.fleet_host.load import READINGS, Load, load_on
 from tests.fleet_host.several import Several, off_loop, two_managers, until
-from tests.fleet_host.stand import Database, all_rows, command
+from tests.fleet_host.stand import Database, all_rows
 from tests.planted.managers import epochs, overtaken
-from tests.servers import PostgresServer
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(120)]
 FLEET = "/api/v1/fleet"
@@ -56,15 +55,12 @@ def hook() -> Iterator[tuple[str, list[tuple[float, str]]]]:
 
 
 @pytest.fixture(scope="module")
-def several(
-    postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory, hook: tuple[str, list[tuple[float, str]]]
-) -> Iterator[Several]:
+def several(tmp_path_factory: pytest.TempPathFactory, hook: tuple[str, list[tuple[float, str]]]) -> Iterator[Several]:
     """Two managers, for one test after the other; each leaves two behind."""
     directory = tmp_path_factory.mktemp("several")
     (directory / "notify").write_text(hook[0])
     (directory / "notify").chmod(0o600)
-    options = ("--notify-file", directory / "notify", "--trace", directory / "trace.jsonl")
-    with two_managers(directory, postgres, *options) as found:
+    with two_managers("--notify-file", directory / "notify", "--trace", directory / "trace.jsonl") as found:
         yield found
 
 
@@ -96,13 +92,13 @@ async def test_sigkill_of_follower_and_leader_under_load_loses_and_doubles_nothi
     async with load_on(several, boot=7) as load:
         await load.more_batches(10)
         follower = await off_loop(several.by_role, "follower")
-        follower.kill()
+        several.kill(follower)
         await load.more_batches(10)
         await off_loop(several.start, follower.port)
         load.value = 35.0
         await load.more_batches(16)  # the alert is raised, and waits for others of its kind
         leader, killed_s = await off_loop(several.by_role, "leader"), time.monotonic()
-        leader.kill()
+        several.kill(leader)
         await load.more_batches(1)
         took_s = time.monotonic() - killed_s
         await off_loop(several.start, leader.port)
@@ -146,8 +142,7 @@ def trace_of(several: Several) -> list[str]:
 
 
 def test_a_manager_with_a_hub_inside_itself_is_refused_beside_another(several: Several) -> None:
-    words = several.options[: several.options.index("--hub")]
-    serve = command("serve", "--data", several.fleet.data, "--port", "0", "--hub-port", "0", *words)
+    serve = several.serve(0, "--hub-port", "0")
     done = subprocess.run(serve, capture_output=True, text=True, timeout=30)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (3, "", 1)
     assert "start each with --hub HOST:PORT" in done.stderr
