@@ -38,7 +38,6 @@ class Mirror(FleetCore):
             "gateways": self.registry.gateways,
             "nodes": self.registry.nodes,
             "alerts": self.alerts.rows,
-            "commands": self.commands.rows,
             "maintenance": self.maintenance.rows,
             "retired": self.members.retired,
             "sites": self.places.sites,
@@ -51,6 +50,8 @@ class Mirror(FleetCore):
         for table, key, row in changed:
             if table == "rules":
                 _put(self.alerts.rules, key, row and row["doc"])
+            elif table == "commands":
+                self.commands.show(key, row)
             elif table == "notifications":
                 _put(self.notices.dead, key, row if row and row["state"] == "failed" else None)
             elif table == "slots" and key == "config" and row:
@@ -86,8 +87,9 @@ def _enliven(row: Message | None, heard: Message | None) -> None:
 
 def _make_room(rows: dict[str, Message], most: int, over: tuple[str, ...]) -> None:
     """As the core itself forgets: what came first of what is over."""
-    for key in [key for key, row in rows.items() if row["state"] in over][: max(0, len(rows) - most)]:
-        del rows[key]
+    if len(rows) > most:
+        for key in [key for key, row in rows.items() if row["state"] in over][: len(rows) - most]:
+            del rows[key]
 
 
 def _put(rows: dict[str, Any], key: str, row: Any) -> None:

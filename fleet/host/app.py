@@ -75,7 +75,7 @@ def _add_health(app: FastAPI, stage: Stage, metrics: Metrics) -> None:
     @app.get("/readyz", tags=["health"], summary="Requests and batches are taken: the database and the hub work")
     async def readyz() -> Response:
         checks = await _checks(stage)
-        role = {} if stage.leader is None else {"role": _role(stage), "leader": stage.leader}
+        role = {"role": _role(stage), "leader": stage.leader} if stage.leader or stage.outbox else {}
         broken = [f"{name}: {state}" for name, state in checks.items() if state != "ok"]
         if broken:
             raise Problem(503, "unavailable", "; ".join(broken), headers={"Retry-After": "2"}, checks=checks, **role)

@@ -73,14 +73,18 @@ class Bell:
             self.listeners[channel].remove(listener)
 
     async def _hear(self) -> None:
+        failing = False
         while True:
             try:
                 async with await psycopg.AsyncConnection.connect(**self._arguments) as connection:
                     for statement in _LISTEN:
                         await connection.execute(statement)
+                    failing = False
                     async for heard in connection.notifies():
                         for listener in list(self.listeners.get(heard.channel, ())):
                             listener(heard.payload)
             except psycopg.Error as error:
-                LOG.info("news from other managers come late for a while: %s", one_line(error))
+                if not failing:
+                    LOG.info("news from other managers come late for a while: %s", one_line(error))
+                failing = True
             await asyncio.sleep(AGAIN_S)

@@ -134,8 +134,7 @@ class Managers:
     async def _following(self, login: Login) -> AsyncIterator[FollowingRuntime]:
         storage = self.storage()
         try:
-            with storage.reading() as connection:
-                found = await asyncio.to_thread(changes.copy, connection)
+            found = await asyncio.to_thread(_copied, storage)
             runtime = FollowingRuntime(found, self._clock, storage, login, self._hub or "", self._tracer)
         except StorageError:
             storage.close()
@@ -218,6 +217,11 @@ class Managers:
     def _about(self) -> dict[str, Any]:
         ids = [name for name, _ in self._keys.views()]
         return {"name": self.name, "hub": self._hub or OWN_HUB, "keys": ids}
+
+
+def _copied(storage: Storage) -> changes.Copy:
+    with storage.reading() as connection:
+        return changes.copy(connection)
 
 
 async def _cancel(tasks: "list[asyncio.Task[None]]") -> None:
