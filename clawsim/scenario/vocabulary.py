@@ -68,6 +68,11 @@ _GATEWAYS = (
 _TOLD = ("id", "subject", "node", "count", "nodes")  # of one message about several: their count, and who they are
 _FLEET = (
     EventKind("fleet.started", "the fleet manager began to run", FLEET, ("gateways", "nodes")),
+    EventKind("manager.leading", "of several fleet managers this one leads from now on", FLEET, ("manager", "epoch")),
+    EventKind("manager.following", "a fleet manager follows another one", FLEET, ("manager", "leader", "epoch")),
+    EventKind(
+        "manager.fenced", "another fleet manager leads; this one writes no more", FLEET, ("manager", "epoch", "reason")
+    ),
     EventKind("hub.started", "the Event Hub began to run", HUB),
     EventKind(
         "alert.raised",

@@ -121,7 +121,9 @@ def serve(options: ServeOptions) -> None:
 
     \b
     Everything that it owns is in --data: the database (unless --database-url names a PostgreSQL), the key that signs
-    tokens. One server works in a directory at a time. SIGTERM ends it within seconds and loses nothing.
+    tokens. One server works in a directory at a time; several may share one PostgreSQL (--database-url) and one hub
+    (--hub): one of them leads, and when it is gone, another one does. SIGTERM ends a server within seconds and loses
+    nothing.
     """
     start_logs(options.log_level, options.log_format)
     from firmware.hosting.lifecycle import run_process

@@ -116,6 +116,14 @@ class Commands:
         """How many commands nobody has answered."""
         return len(self._open)
 
+    def show(self, command_id: str, row: Message | None) -> None:
+        """Another core has changed the command to this; None when it is no more."""
+        for rows, kept in ((self.rows, row), (self._open, row if row and row["state"] in OPEN else None)):
+            if kept is None:
+                rows.pop(command_id, None)
+            else:
+                rows[command_id] = kept
+
     def open_for(self, target: str) -> list[Message]:
         """The commands that `target` has not answered, oldest first."""
         return [row for row in self._open.values() if row["target"] == target]

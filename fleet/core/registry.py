@@ -55,6 +55,10 @@ class Registry:
             self._ids = sorted(self.nodes)
         return self._ids
 
+    def renumber(self) -> None:
+        """The rows were changed from outside."""
+        self._ids = None
+
     def put(self, tx: Transaction, table: str, row: Message) -> None:
         """A row of `gateways` or `nodes` takes the place of what was there, if `tx` is committed."""
         rows = self.nodes if table == "nodes" else self.gateways

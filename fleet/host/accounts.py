@@ -46,10 +46,25 @@ class Accounts:
 
     def __init__(self, runtime: Runtime, keys: Keyring, users: Iterable[Row], tokens: Iterable[Row]) -> None:
         self._runtime, self._keys = runtime, keys
-        self.users: dict[str, Row] = {row["name"]: dict(row["doc"]) for row in users}
-        self.tokens: dict[str, Row] = {row["id"]: dict(row["doc"]) for row in tokens}
+        self.users: dict[str, Row] = {}
+        self.tokens: dict[str, Row] = {}
+        self.show_all(users, tokens)
         self._passwords = Passwords()
         self._changing = asyncio.Lock()
+
+    def show_all(self, users: Iterable[Row], tokens: Iterable[Row]) -> None:
+        """The rows of the database are these."""
+        self.users = {row["name"]: dict(row["doc"]) for row in users}
+        self.tokens = {row["id"]: dict(row["doc"]) for row in tokens}
+
+    def show(self, changed: Iterable[tuple[str, str, Row | None]]) -> None:
+        """Another manager has changed each (table, key, row) to what it is by now; None when it is no more."""
+        for table, key, row in changed:
+            rows = self.users if table == "users" else self.tokens
+            if row is None:
+                rows.pop(key, None)
+            else:
+                rows[key] = dict(row["doc"])
 
     def check(self, caller: Caller) -> None:
         """Raises TokenError for a token that was valid once."""

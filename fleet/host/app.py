@@ -1,5 +1,6 @@
 """The ASGI application: routes put together, with what every request passes and every error becomes."""
 
+import contextlib
 from typing import Any
 
 from fastapi import FastAPI
@@ -26,10 +27,12 @@ from fleet.host.access import Doorkeeper
 from fleet.host.answers import PROBLEM_SCHEMA, answer
 from fleet.host.gate import Gate
 from fleet.host.limits import Rates
+from fleet.host.managers.relay import Relay
 from fleet.host.metrics import CONTENT_TYPE, Metrics
 from fleet.host.pki import routes as pki_routes
 from fleet.host.problems import Problem
 from fleet.host.stage import Stage
+from fleet.host.storage import StorageError
 from fleet.host.turnstile import Turnstile
 
 VERSION = "1"
@@ -62,7 +65,8 @@ def make_app(stage: Stage, rates: Rates | None = None) -> ASGIApp:
     _add_health(app, stage, metrics)
     problems.install(app)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
-    return Gate(Turnstile(app, stage, rates or Rates()), metrics.observe)
+    stage.entrance = Turnstile(Relay(app, stage), stage, rates or Rates())
+    return Gate(stage.entrance, metrics.observe)
 
 
 def _add_health(app: FastAPI, stage: Stage, metrics: Metrics) -> None:
@@ -72,14 +76,12 @@ def _add_health(app: FastAPI, stage: Stage, metrics: Metrics) -> None:
 
     @app.get("/readyz", tags=["health"], summary="Requests and batches are taken: the database and the hub work")
     async def readyz() -> Response:
-        checks = {
-            "database": stage.runtime.writer.failing or "ok",
-            "hub": "ok" if stage.runtime.hub.up else "not connected",
-        }
+        checks = await _checks(stage)
+        role = {"role": _role(stage), "leader": stage.leader} if stage.leader or stage.outbox else {}
         broken = [f"{name}: {state}" for name, state in checks.items() if state != "ok"]
         if broken:
-            raise Problem(503, "unavailable", "; ".join(broken), headers={"Retry-After": "2"}, checks=checks)
-        return answer({"status": "ok", "checks": checks})
+            raise Problem(503, "unavailable", "; ".join(broken), headers={"Retry-After": "2"}, checks=checks, **role)
+        return answer({"status": "ok", "checks": checks} | role)
 
     @app.get(
         "/metrics",
@@ -90,6 +92,27 @@ def _add_health(app: FastAPI, stage: Stage, metrics: Metrics) -> None:
     )
     async def scrape() -> Response:
         return Response(metrics.render(), media_type=CONTENT_TYPE)
+
+
+async def _checks(stage: Stage) -> dict[str, str]:
+    """What a server needs to be of use, by name: `ok`, or what is wrong."""
+    if not stage.is_open:
+        return {"manager": "about to lead or to follow"}
+    runtime = stage.runtime
+    with contextlib.suppress(StorageError):  # a follower then says why
+        await runtime.current()
+    checks = {"database": runtime.writer.failing or "ok"}
+    if runtime.leads:
+        checks["hub"] = "ok" if runtime.hub.up else "not connected"
+    if stage.key_trouble is not None:
+        checks["keys"] = stage.key_trouble
+    if runtime.term is not None and not runtime.term.certain:
+        checks["leadership"] = runtime.term.over or "not confirmed by the database"
+    return checks
+
+
+def _role(stage: Stage) -> str:
+    return "leader" if stage.is_open and stage.runtime.leads else "follower"
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:

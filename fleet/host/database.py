@@ -27,6 +27,7 @@ OLDEST_POSTGRESQL = 15
 CONNECT_TIMEOUT_S = 5
 # A peer that vanished without a word is given up after this long; TCP alone would wait for a quarter of an hour.
 SILENCE_MS = 10_000
+APPLICATION = "clawland-fleet"
 _DRIVER = "postgresql+psycopg"
 
 
@@ -39,6 +40,10 @@ class StorageError(Exception):
     def __init__(self, reason: str, bad_data: bool = False) -> None:
         super().__init__(reason)
         self.bad_data = bad_data
+
+
+class Fenced(StorageError):
+    """Another manager leads by now: nothing that this one wants to write is written any more."""
 
 
 def sqlite_url(path: Path) -> str:
@@ -76,8 +81,8 @@ def named(url: str | URL) -> str:
     return str(URL.create("postgresql", full.username, None, full.host, full.port, full.database, full.query))
 
 
-def make_engine(url: str | URL) -> Engine:
-    """An engine whose connections commit to disk before they say so."""
+def make_engine(url: str | URL, name: str = APPLICATION) -> Engine:
+    """An engine whose connections commit to disk before they say so; a PostgreSQL lists them under `name`."""
     url = make_url(url)
     if url.get_backend_name() == "sqlite":
         engine = create_engine(url)
@@ -85,7 +90,7 @@ def make_engine(url: str | URL) -> Engine:
         event.listen(engine, "begin", _begin_sqlite)
         return engine
     # Asked before each use: a connection that the server closed meanwhile is replaced, not reported.
-    engine = create_engine(url, connect_args=_postgresql_arguments(), pool_pre_ping=True)
+    engine = create_engine(url, connect_args=postgresql_arguments(name), pool_pre_ping=True)
     event.listen(engine, "connect", _prepare_postgresql)
     return engine
 
@@ -99,9 +104,10 @@ def check_server(connection: Connection) -> None:
         raise StorageError(f"this is PostgreSQL {major}; {OLDEST_POSTGRESQL} or newer is needed")
 
 
-def _postgresql_arguments() -> dict[str, Any]:
+def postgresql_arguments(name: str) -> dict[str, Any]:
+    """What the driver is told beside the address, for connections that the server lists under `name`."""
     return {
-        "application_name": "clawland-fleet",
+        "application_name": name,
         "connect_timeout": CONNECT_TIMEOUT_S,
         "keepalives_idle": 5,
         "keepalives_interval": 2,

@@ -5,6 +5,7 @@ person), every server that works in the directory sees it with the next request.
 """
 
 import contextlib
+import hmac
 import os
 import secrets
 import time
@@ -32,6 +33,7 @@ class Keyring:
     def __init__(self, data: Path) -> None:
         """Raises TokenError."""
         self._path = data / KEY_FILE
+        self.is_new = not self._path.exists()
         load_key(data)
         self._stamp: tuple[int, int] = (0, 0)
         self._keys: list[tuple[bytes, int | None]] = []
@@ -72,6 +74,11 @@ class Keyring:
         fresh = secrets.token_bytes(KEY_BYTES)
         self._write([(fresh, None), *((key, at_s) for key, at_s in old if at_s > now_s)])
         return key_id(fresh)
+
+    def derived(self, purpose: bytes) -> dict[str, bytes]:
+        """A key of 32 bytes for `purpose` from each of the keys, by its id, the signing one first."""
+        self._look()
+        return {key_id(key): hmac.digest(key, purpose, "sha256") for key, _ in self._keys}
 
     def views(self) -> list[tuple[str, int | None]]:
         """Ids of the keys, the signing one first, and until when each verifies."""

@@ -1,4 +1,4 @@
-"""One server per data directory: a lock that dies with its process."""
+"""One server per data directory, or several that share a database elsewhere: a lock that dies with its process."""
 
 import fcntl
 import os
@@ -12,14 +12,15 @@ LOCK_FILE = "server.lock"
 class DirectoryLock:
     """Holds `DIR/server.lock` from construction until `release`; raises CannotRun when another process has it."""
 
-    def __init__(self, data: Path) -> None:
+    def __init__(self, data: Path, shared: bool = False) -> None:
+        """`shared`: beside others that share it; what needs the directory for itself waits for all of them to go."""
         try:
             data.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._handle = os.open(data / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise CannotRun(f"{data}: {error.strerror}") from None
         try:
-            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(self._handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except OSError:
             holder = _holder(self._handle)[0]
             os.close(self._handle)
@@ -54,7 +55,7 @@ def _held_by(data: Path) -> tuple[str, str] | None:
     except OSError:
         return None
     try:
-        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)  # refused also beside servers that share it
     except OSError:
         return _holder(handle)
     finally:

@@ -59,6 +59,9 @@ class Metrics:
         yield CounterMetricFamily("clawland_hub_messages_sent", "messages to gateways", hub.sent)
         yield CounterMetricFamily("clawland_hub_messages_dropped", "messages that could not be sent", hub.dropped)
         yield GaugeMetricFamily("clawland_hub_up", "1 while connected to the Event Hub", int(hub.up))
+        yield GaugeMetricFamily("clawland_manager_leading", "1 while this manager leads", int(runtime.leads))
+        epoch = 0 if runtime.term is None else runtime.term.epoch
+        yield GaugeMetricFamily("clawland_manager_epoch", "of the leader; 0 where it leads alone or follows", epoch)
         yield GaugeMetricFamily("clawland_database_up", "1 while writes succeed", int(writer.failing is None))
         yield GaugeMetricFamily("clawland_cache_up", "1 while the cache of latest values works", int(runtime.latest.up))
         yield GaugeMetricFamily("clawland_transactions_waiting", "transactions queued", writer.waiting)

@@ -12,6 +12,8 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.routing import Match
 
+from firmware.hosting.pump import HostError
+
 LOG = logging.getLogger(__name__)
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_S = 2
@@ -64,6 +66,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Problem, _on_problem)
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(HTTPException, _on_http)
+    app.add_exception_handler(HostError, _on_stopping)
     app.add_exception_handler(Exception, _on_bug)
 
 
@@ -100,6 +103,11 @@ def _allowed(request: Request) -> dict[str, str]:
         if route.matches(request.scope)[0] is not Match.NONE:
             methods |= getattr(route, "methods", None) or set()
     return {"Allow": ", ".join(sorted(methods))}
+
+
+async def _on_stopping(_request: Request, error: Exception) -> Response:
+    """The request came to a core that takes nothing more: the server stops, or another one leads from now on."""
+    return Problem(503, "unavailable", str(error), headers={"Retry-After": str(RETRY_AFTER_S)}).response()
 
 
 async def _on_bug(request: Request, error: Exception) -> Response:

@@ -16,6 +16,7 @@ from firmware.wire.outputs import Connect, Disconnect, Notify, Send, Store
 from fleet.core.manager import FleetCore
 from fleet.core.rows import ReadingRow
 from fleet.host.latest import LatestCache, MemoryLatest, Values, stored_latest
+from fleet.host.managers.term import Term
 from fleet.host.notify import Notifier
 from fleet.host.storage import Storage, StorageError
 from fleet.host.upkeep import Upkeep
@@ -50,6 +51,9 @@ class EventTap:
 class Runtime:
     """Pumps one core between the hub, the database and the notification services. Made on the running loop."""
 
+    leads = True
+    """Whether what is asked for is carried out here."""
+
     def __init__(
         self,
         core: FleetCore,
@@ -61,8 +65,13 @@ class Runtime:
         urls: Sequence[str],
         retention_ms: int | None = None,
         latest: LatestCache | None = None,
+        term: Term | None = None,
     ) -> None:
-        """`retention_ms`: how old a stored reading gets; None keeps all. `latest`: by default in this process."""
+        """`retention_ms`: how old a stored reading gets; None keeps all. `latest`: by default in this process.
+
+        `term`: where several managers share the database, that of this one.
+        """
+        self.term = term
         self.core, self.clock, self.storage, self.broker = core, clock, storage, hub
         self.events = EventTap(tracer)
         self.counts = {"readings_stored": 0, "transactions": 0, "transactions_failed": 0, "reading_conflicts": 0}
@@ -90,7 +99,7 @@ class Runtime:
         await self._notifier.close()
         await self.latest.close()
         written = await self._loop.run_in_executor(None, self.writer.close, CLOSE_S)
-        self._readers.shutdown(wait=False, cancel_futures=True)
+        self._readers.shutdown(wait=False)
         if written:
             self.storage.close()
         return written
@@ -109,13 +118,32 @@ class Runtime:
 
     # what the API asks
 
+    async def current(self) -> None:
+        """What the core says from now on is true. Raises StorageError while another manager may lead."""
+        if self.term is not None and not self.term.certain:
+            raise StorageError(self.term.over or "the database has not confirmed for too long that this manager leads")
+
     def do(self, method: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         """Calls an input of the core that may refuse; unlike `Pump.feed` it lets the core's own errors through."""
         return self.pump.ask(lambda now_ms: method(*args, now_ms=now_ms, **kwargs))
 
     async def read(self, query: Callable[..., T], *args: Any) -> T:
         """Runs `query(connection, *args)` on a reader's thread, in one snapshot. Raises StorageError."""
-        return await self._loop.run_in_executor(self._readers, self._read, query, args)
+        return await self._on_thread(self._read, query, args)
+
+    async def write(self, work: Callable[..., T], *args: Any) -> T:
+        """Runs `work(connection, *args)` on a thread, in a transaction that writes. Raises StorageError."""
+        return await self._on_thread(self._write, work, args)
+
+    async def _on_thread(self, work: Callable[..., T], *args: Any) -> T:
+        try:
+            return await self._loop.run_in_executor(self._readers, work, *args)
+        except RuntimeError:  # of the executor, after `close`
+            raise StorageError("this server is stopping, or about to lead or follow") from None
+
+    def _write(self, work: Callable[..., T], args: tuple[Any, ...]) -> T:
+        with self.storage.writing() as connection:
+            return work(connection, *args)
 
     def _read(self, query: Callable[..., T], args: tuple[Any, ...]) -> T:
         with self.storage.reading() as connection:
@@ -154,8 +182,13 @@ class Runtime:
             Store: self._store,
             Connect: lambda output: self.hub.connect(output.target),
             Disconnect: lambda output: self.hub.disconnect(),
-            Notify: lambda output: self._notifier.deliver(output.message_id, output.subject, output.body),
+            Notify: self._notify,
         }
+
+    def _notify(self, output: Any) -> None:
+        """Unless another manager may tell people the same by now; the message is stored, and keeps its id."""
+        if self.term is None or self.term.certain:
+            self._notifier.deliver(output.message_id, output.subject, output.body)
 
     def _send(self, topic: str, payload: bytes) -> None:
         self.hub.send(topic, payload)

@@ -1,46 +1,31 @@
-"""`fleet serve`: one asyncio loop with the core's pump, the hub connection and the HTTP server.
+"""`fleet serve`: what can be refused (lock, ports, files, inventory) is found out before the server says it is ready.
 
-Everything that can be refused (lock, ports, files, inventory) is found out before the server says that it is ready.
+Then one asyncio loop has the core's pump, the hub connection and the HTTP server: see `fleet.host.house`.
 """
 
 import asyncio
-import contextlib
 import errno
-import logging
-import random
 import secrets
 import socket
-import time
-from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
-from functools import partial
-
-import uvicorn
-from sqlalchemy import URL
-from starlette.types import ASGIApp
 
 from firmware.hosting.clock import Clock
-from firmware.hosting.lifecycle import CannotRun, stop_on_signals, until
+from firmware.hosting.lifecycle import CannotRun, stop_on_signals
 from firmware.hosting.mqtt import Login, split_target
 from firmware.hosting.simclock import start_clock
 from firmware.hosting.trace import Telling, Tracer, open_trace
-from fleet.core.config import FleetConfig
-from fleet.core.manager import FleetCore
 from fleet.host import inventory as inventories
 from fleet.host import notify
 from fleet.host.app import make_app
 from fleet.host.database import database_of
-from fleet.host.inventory import Inventory
+from fleet.host.house import House, Prepared, lead, take_turns
+from fleet.host.http_server import HttpServer
 from fleet.host.keyring import Keyring
-from fleet.host.latest import LatestCache, MemoryLatest, liveness
 from fleet.host.limits import rates_of
-from fleet.host.local_hub import MANAGER, LocalHub
+from fleet.host.local_hub import MANAGER
 from fleet.host.lock import DirectoryLock
-from fleet.host.pace import SAMPLE_S
 from fleet.host.pki.authority import Authority
-from fleet.host.pki.keeping import hub_files, keep_certificates, manager_tls
-from fleet.host.redis_latest import RedisLatest, check_url
-from fleet.host.runtime import Runtime
+from fleet.host.pki.keeping import manager_tls
+from fleet.host.redis_latest import check_url
 from fleet.host.settings import (
     ServeSettings,
     SettingsError,
@@ -51,31 +36,10 @@ from fleet.host.settings import (
     read_secret_text,
 )
 from fleet.host.stage import Stage
-from fleet.host.storage import Row, Storage, StorageError
-from fleet.host.systemd import Supervisor
-from fleet.host.tokens import KEY_FILE, TokenError
+from fleet.host.storage import Storage, StorageError
+from fleet.host.tokens import TokenError
 
-LOG = logging.getLogger("clawland.fleet")
 BACKLOG = 1024
-# After a signal: requests under way get this long, then the database gets its own time-out.
-REQUESTS_S = 3.0
-UTC_AGAIN_S = 60.0
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """What was checked and read before the server said that it is ready."""
-
-    settings: ServeSettings
-    inventory: Inventory | None
-    login: Login
-    urls: list[str]
-    listening: socket.socket
-    stage: Stage
-    http: "_HttpServer"
-    database: str | URL
-    retention_ms: int | None
-    redis_password: str | None
 
 
 async def serve(settings: ServeSettings) -> None:
@@ -84,11 +48,12 @@ async def serve(settings: ServeSettings) -> None:
     Raises SettingsError for what the user can mend in flags and files, CannotRun for what is missing or taken.
     """
     stop = stop_on_signals()
-    lock = None if settings.sim_clock else DirectoryLock(settings.data)
+    shared = settings.database_url is not None  # several managers may share keys and certificates, too
+    lock = None if settings.sim_clock else DirectoryLock(settings.data, shared)
     prepared = _prepare(settings)
     port = prepared.listening.getsockname()[1]
     clock = await start_clock(settings.sim_clock, {"http_port": port}, stop)
-    lock = lock or DirectoryLock(settings.data)  # a stand-by touches no state before it has the clock
+    lock = lock or DirectoryLock(settings.data, shared)  # a stand-by touches no state before it has the clock
     tracer = _open_trace(settings)
     try:
         await _run(prepared, clock, tracer, stop, lock)
@@ -109,7 +74,7 @@ def _prepare(settings: ServeSettings) -> Prepared:
     redis_password = _redis_password(settings)
     stage, listening = Stage(), _listen(settings.host, settings.port)
     stage.authority = Authority(settings.data)
-    http = _HttpServer(make_app(stage, rates_of(settings.rate_limit)), proxies_of(settings.forwarded_allow_ips))
+    http = HttpServer(make_app(stage, rates_of(settings.rate_limit)), proxies_of(settings.forwarded_allow_ips))
     return Prepared(settings, inventory, login, urls, listening, stage, http, database, retention_ms, redis_password)
 
 
@@ -122,11 +87,6 @@ def _redis_password(settings: ServeSettings) -> str | None:
     if settings.redis_url is not None:
         check_url(settings.redis_url)
     return read_secret_text(settings.redis_password_file) if settings.redis_password_file else None
-
-
-def _latest(prepared: Prepared, core: FleetCore) -> LatestCache:
-    url = prepared.settings.redis_url
-    return RedisLatest(url, prepared.redis_password, partial(liveness, core)) if url else MemoryLatest()
 
 
 def _notify_urls(settings: ServeSettings) -> list[str]:
@@ -164,34 +124,16 @@ def _open_trace(settings: ServeSettings) -> Tracer:
 
 
 async def _run(prepared: Prepared, clock: Clock, tracer: Tracer, stop: asyncio.Event, lock: DirectoryLock) -> None:
-    settings, supervisor = prepared.settings, Supervisor()
-    first = not (settings.data / KEY_FILE).exists()
     storage, keys = _open_state(prepared)
-    core, restored = _make_core(storage, prepared.inventory, clock)
-    async with _hub(settings, core, prepared.login) as target:
-        kept = (prepared.retention_ms, _latest(prepared, core))
-        runtime = Runtime(core, clock, storage, prepared.login, target, tracer, prepared.urls, *kept)
-        stage, http = prepared.stage, prepared.http
-        stage.open(runtime, keys, restored)
-        runtime.start()
-        serving = asyncio.create_task(http.serve(sockets=[prepared.listening]))
-        work = (_keep_utc(runtime), keep_certificates(runtime, Authority(settings.data)), _keep_pace(stage))
-        keeping = [asyncio.create_task(each) for each in (*work, supervisor.watch())]
-        url = _url(settings.host, prepared.listening.getsockname()[1])
-        lock.tell(url)
-        supervisor.ready(f"API at {url}, Event Hub at {target}")
-        _say_ready(settings, url, target, first)
-        try:
-            await until(stop, runtime.pump.failed(), asyncio.shield(serving))
-        finally:
-            supervisor.stopping()
-            for task in keeping:
-                task.cancel()
-            stage.close()
-            http.should_exit = True
-            await asyncio.wait([serving])
-            if not await runtime.close():
-                LOG.error("the database did not finish in time; what was not acknowledged will come again")
+    house = House(prepared, keys, clock, tracer, stop, lock)
+    try:
+        if prepared.settings.database_url is None:
+            await lead(house, storage, None, None)
+        else:
+            storage.close()
+            await take_turns(house)
+    finally:
+        await house.end()
 
 
 def _open_state(prepared: Prepared) -> tuple[Storage, Keyring]:
@@ -202,82 +144,3 @@ def _open_state(prepared: Prepared) -> tuple[Storage, Keyring]:
     except (StorageError, TokenError) as error:
         raise CannotRun(f"{storage.name}: {error}") from None
     return storage, keys
-
-
-def _make_core(storage: Storage, inventory: Inventory | None, clock: Clock) -> tuple[FleetCore, dict[str, list[Row]]]:
-    try:
-        restored = storage.load()
-    except StorageError as error:
-        raise CannotRun(str(error)) from None
-    config = FleetConfig(fleet_id=inventory.fleet) if inventory else FleetConfig()
-    now_ms = clock.now_ms()
-    core = FleetCore(config, restored, random.Random(secrets.randbits(256)), now_ms)
-    core.learn_utc(clock.utc_ms(), now_ms)
-    if inventory:
-        inventories.apply(inventory, core, now_ms)
-    return core, restored
-
-
-@contextlib.asynccontextmanager
-async def _hub(settings: ServeSettings, core: FleetCore, login: Login) -> AsyncIterator[str]:
-    """The address of the hub: elsewhere, or one of ours for as long as this server runs."""
-    if settings.hub is not None:
-        yield settings.hub
-        return
-    tls = hub_files(settings.data) if settings.hub_tls else None
-    async with LocalHub(core, login.password, settings.hub_host, settings.hub_port, tls) as hub:
-        yield hub.target
-
-
-async def _keep_utc(runtime: Runtime) -> None:
-    """The machine's clock may be set while we run: the core stamps with what it was last told."""
-    while True:
-        await asyncio.sleep(UTC_AGAIN_S)
-        runtime.pump.feed(runtime.core.learn_utc, runtime.clock.utc_ms())
-
-
-async def _keep_pace(stage: Stage) -> None:
-    while True:
-        await asyncio.sleep(SAMPLE_S)
-        stage.pace.sample(time.monotonic())
-
-
-def _url(host: str, port: int) -> str:
-    """Where this machine reaches the API."""
-    host = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
-def _say_ready(settings: ServeSettings, url: str, hub: str, first: bool) -> None:
-    if settings.sim_clock:
-        return  # said before the clock came
-    data = settings.data
-    print(f"fleet manager ready: {url} (API at /docs), Event Hub at {hub}, data in {data}", flush=True)
-    if first:  # whoever has made a token knows how
-        print(f"a token for the API: fleet token --data {data} --role admin --for YOUR-NAME", flush=True)
-
-
-class _HttpServer(uvicorn.Server):
-    """uvicorn on our loop and socket; signals are the process's own business."""
-
-    def __init__(self, app: ASGIApp, proxies: list[str]) -> None:
-        super().__init__(
-            uvicorn.Config(
-                app,
-                loop="none",
-                http="h11",
-                ws="none",
-                lifespan="off",
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                proxy_headers=True,
-                forwarded_allow_ips=proxies,
-                timeout_graceful_shutdown=int(REQUESTS_S),
-            )
-        )
-        self.config.load()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield

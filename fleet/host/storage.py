@@ -6,14 +6,24 @@ Plain blocking code, for the threads of the writer (`writer.py`) and of readers 
 import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from typing import Any
+from typing import Any, Protocol
 
 from sqlalchemy import URL, Connection, Insert, Table, and_, delete, func, insert, select, tuple_
 from sqlalchemy.exc import SQLAlchemyError
 
 from fleet.core.rows import ReadingRow
 from fleet.host.bulk import insert_new
-from fleet.host.database import StorageError, check_server, is_trouble, make_engine, named, one_line, sqlite_url
+from fleet.host.database import (
+    APPLICATION,
+    Fenced,
+    StorageError,
+    check_server,
+    is_trouble,
+    make_engine,
+    named,
+    one_line,
+    sqlite_url,
+)
 from fleet.host.forgotten import Forgotten, merged
 from fleet.host.migrate import migrate
 from fleet.host.rule_state import latest_readings
@@ -28,12 +38,24 @@ Row = dict[str, Any]
 LOOKUP_ROWS = 1_000
 
 
+class Fence(Protocol):
+    """What stands before every commit where several managers share a database."""
+
+    def check(self, connection: Connection) -> None:
+        """Raises Fenced unless this manager leads, and goes on to until the transaction of `connection` ends."""
+
+    def journal(self, connection: Connection, writes: Iterable[Write]) -> None:
+        """Notes which rows of the core's tables `writes` touch."""
+
+
 class Storage:
     """One database; `load` and `perform` raise StorageError when it fails."""
 
-    def __init__(self, url: str | URL) -> None:
-        self.engine = make_engine(url)
+    def __init__(self, url: str | URL, *, fence: Fence | None = None, name: str = APPLICATION) -> None:
+        """`fence`: where several managers share it; `name`: under which the server lists the connections."""
+        self.engine = make_engine(url, name)
         self.name = named(url)
+        self._fence = fence
         self.forgotten = Forgotten()
         self._upserts: dict[tuple[str, ...], Insert] = {}
 
@@ -70,20 +92,38 @@ class Storage:
     def perform_all(self, groups: Sequence[Sequence[Write]]) -> list[list[ReadingRow]]:
         """Several groups of writes in one transaction, so that they share one wait for the disk."""
         try:
-            with self.engine.begin() as connection:
-                return [self._apply(connection, writes) for writes in groups]
+            with self._begun() as connection:
+                found = [self._apply(connection, writes) for writes in groups]
+                if self._fence:
+                    self._fence.journal(connection, (write for writes in groups for write in writes))
+                return found
+        except Fenced:
+            raise
         except Exception as error:
             raise StorageError(one_line(error), not is_trouble(error)) from error
 
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """A transaction of one's own, committed at the end. Raises StorageError, Fenced where another manager leads."""
+        with self._errors(), self._begun() as connection:
+            yield connection
+
     def probe(self) -> None:
         """Raises StorageError unless the database commits a write."""
-        with self._errors(), self.engine.begin() as connection:
+        with self.writing() as connection:
             connection.execute(delete(PROBE))
             connection.execute(insert(PROBE).values(id=1))
 
     def close(self) -> None:
         """Closes all connections; SQLite folds its write-ahead log into the file."""
         self.engine.dispose()
+
+    @contextlib.contextmanager
+    def _begun(self) -> Iterator[Connection]:
+        with self.engine.begin() as connection:
+            if self._fence:
+                self._fence.check(connection)
+            yield connection
 
     @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:

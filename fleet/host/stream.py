@@ -5,6 +5,7 @@ goes on from there while the buffer reaches that far.
 """
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from itertools import islice
@@ -18,6 +19,7 @@ MOST_AT_ONCE = 500  # events in one write to a reader
 KEEP_ALIVE_S = 15.0
 
 Listener = Callable[[str, Mapping[str, Any]], None]
+_RESET = {"message": "the events since then are not kept any more; read the state again"}
 
 
 class TooManyReaders(Exception):
@@ -27,14 +29,47 @@ class TooManyReaders(Exception):
 class EventStream:
     """The buffer of one server's life; ids are `LIFE-NUMBER`, so that one of another life is known as such."""
 
-    def __init__(self, listeners: list[Listener], life: int, most: int = MOST_EVENTS) -> None:
-        self._life = f"{life:x}"
+    def __init__(self, listeners: list[Listener], life: int | None, most: int = MOST_EVENTS) -> None:
+        """`life`: None for one that repeats another server's, see `take_over`."""
+        self._life = "" if life is None else f"{life:x}"
         self._events: deque[tuple[str, Mapping[str, Any]]] = deque(maxlen=most)
         self._next = 0
         self._readers = 0
         self._closed = False
         self._news: asyncio.Event | None = None
+        self._arrived = asyncio.Event()
         listeners.append(self._on_event)
+
+    @property
+    def life(self) -> str:
+        """What ids begin with."""
+        return self._life
+
+    @property
+    def readers(self) -> int:
+        """How many follow the events."""
+        return self._readers
+
+    async def until_readers(self, most_s: float) -> None:
+        """Until another reader comes, at most so long."""
+        self._arrived.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(most_s):
+                await self._arrived.wait()
+
+    def forget(self) -> None:
+        """Nobody reads, and what follows on the last event will not be heard."""
+        self._life, self._next = "", 0
+        self._events.clear()
+
+    def take_over(self, life: str, first: int, events: list[tuple[str, Mapping[str, Any]]]) -> None:
+        """Events of another server's stream, with its numbers; what does not follow on what is here replaces it."""
+        if (life, first) != (self._life, self._next):
+            self._life, self._next = life, first
+            self._events.clear()
+        self._events.extend(events)
+        self._next += len(events)
+        self._wake()
 
     def close(self) -> None:
         """Lets every reader go."""
@@ -53,13 +88,18 @@ class EventStream:
 
     async def _walk(self, start: int | None, kinds: tuple[str, ...]) -> AsyncIterator[bytes]:
         self._readers += 1
+        self._arrived.set()
         try:
             place = self._next if start is None else start
             yield b": the events of the fleet\n\n"
             if start is None:
-                message = "the events since then are not kept any more; read the state again"
-                yield self._line(place - 1, "stream.reset", {"message": message})
+                yield self._line(place - 1, "stream.reset", _RESET)
+            life = self._life
             while not self._closed:
+                if life != self._life:  # another server's events from now on; the first such are no change
+                    known, life, place = bool(life), self._life, self._first
+                    if known:
+                        yield self._line(place - 1, "stream.reset", _RESET)
                 if place < self._first:
                     message = "this reader is too slow, events were passed over; read the state again and come back"
                     missed = {"message": message, "missed": self._first - place}

@@ -10,10 +10,12 @@ from typing import Any
 import orjson
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     Dialect,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     String,
     Table,
@@ -127,6 +129,7 @@ _documents("sites", "id")
 _documents("groups", "id")
 _documents("users", "name")
 _documents("tokens", "id")
+_documents("liveness", "id")
 CORE_TABLES = {name: table for name, table in METADATA.tables.items() if table not in (READINGS, FORGOTTEN)}
 
 # What is only ever added to, and never restored: who did what over the API, and what agents reported beside readings.
@@ -158,6 +161,35 @@ LOG_TABLES = {"audit": AUDIT, "node_events": NODE_EVENTS}
 
 # One row, written to find out whether the database takes writes again.
 PROBE = Table("probe", METADATA, Column("id", Integer, primary_key=True, autoincrement=False))
+
+
+# Several managers on one database. `leadership` has two rows: the epoch with who leads, and the leader's heartbeat.
+LEADERSHIP = Table(
+    "leadership",
+    METADATA,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("number", BigInteger, nullable=False),
+    Column("doc", Json),
+)
+# Which rows of the core's tables a commit touched, for those that keep a copy of them.
+CHANGES = Table(
+    "changes",
+    METADATA,
+    Column("version", _SERIAL, primary_key=True, autoincrement=True),
+    Column("epoch", BigInteger, nullable=False),
+    Column("doc", Json),
+)
+# What was asked of a manager that does not lead; `epoch`: of the leader that has taken it up.
+REQUESTS = Table(
+    "requests",
+    METADATA,
+    Column("id", String(KEY_CHARS), primary_key=True),
+    Column("asked_utc_ms", BigInteger, nullable=False),
+    Column("again", Boolean, nullable=False),
+    Column("epoch", BigInteger),
+    Column("request", LargeBinary, nullable=False),
+    Column("answer", LargeBinary),
+)
 
 
 def key_column(table: Table) -> "Column[Any]":

@@ -10,8 +10,9 @@ from typing import Any
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fleet.host.limits import Limits, Rates
-from fleet.host.problems import Problem
+from fleet.host.problems import Problem, unavailable
 from fleet.host.stage import Stage
+from fleet.host.storage import StorageError
 from fleet.host.tokens import Caller, TokenError
 
 FREE = ("/healthz", "/readyz", "/metrics")  # probes must see a server that is busy, too
@@ -33,6 +34,11 @@ class Turnstile:
             return
         state = scope.setdefault("state", {})
         state |= {"caller": None, "refusal": None, "address": _address(scope), "who": None, "about": None}
+        try:
+            await self._up_to_date()
+        except Problem as problem:
+            await problem.response()(scope, receive, send)
+            return
         self._identify(scope, state)
         wait_s = self._take(scope, state)
         if wait_s:
@@ -53,6 +59,15 @@ class Turnstile:
             await self._app(scope, receive, watched)
         finally:
             self._note(scope, state, status)
+
+    async def _up_to_date(self) -> None:
+        """Raises Problem while what is remembered of tokens, or of anything else, may not be true any more."""
+        if not self._stage.is_open:
+            raise Problem(503, "unavailable", "the server is not ready; try again", headers={"Retry-After": "1"})
+        try:
+            await self._stage.runtime.current()
+        except StorageError as error:
+            raise unavailable(str(error)) from None
 
     def _identify(self, scope: Scope, state: dict[str, Any]) -> None:
         kind, _, token = dict(scope["headers"]).get(b"authorization", b"").decode("latin-1").partition(" ")
@@ -81,8 +96,8 @@ class Turnstile:
         """A deed of somebody known, or a failed attempt to become somebody."""
         caller: Caller | None = state["caller"]
         who = caller.name if caller else state["who"]
-        if scope["method"] in READS or who is None or scope["path"] in ROUTINE:
-            return
+        if scope["method"] in READS or who is None or scope["path"] in ROUTINE or not self._stage.runtime.leads:
+            return  # a deed that the leader carries out is in its log
         route = str(getattr(scope.get("route"), "path", "unmatched"))
         doc = {"path": scope["path"][:200], "address": state["address"]}
         if state["about"] is not None:

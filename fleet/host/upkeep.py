@@ -78,7 +78,7 @@ class Upkeep:
     def _step(self) -> Step:
         utc_ms, forgotten = self._utc_ms(), self._storage.forgotten
         horizon_ms = None if self._retention_ms is None else utc_ms - self._retention_ms
-        with self._storage.engine.begin() as connection:
+        with self._storage.writing() as connection:
             if connection.dialect.name != "postgresql":
                 return Step(0, False) if horizon_ms is None else remove_rows(connection, horizon_ms, forgotten)
             partitions.make_ahead(connection, utc_ms)

@@ -44,6 +44,7 @@ class Writer:
         self._jobs: queue.Queue[Job | None] = queue.Queue()
         self._owed: dict[tuple[object, ...], Write] = {}
         self.failing: str | None = None  # why the database cannot be written at the moment
+        self._closed, self._ending = False, threading.Lock()
         self._thread = threading.Thread(target=self._run, name="storage-writer", daemon=True)
 
     def start(self) -> None:
@@ -56,17 +57,27 @@ class Writer:
         return self._jobs.qsize()
 
     def submit(self, writes: Sequence[Write], done: Done | None) -> None:
-        """Queues one store; with `MAX_WAITING` ahead of it, it fails at once."""
+        """Queues one store; with `MAX_WAITING` ahead of it, or after `close`, it fails at once."""
         job = Job(writes, done)
-        if done is not None and self.waiting >= MAX_WAITING:
-            job.result = ([], f"{MAX_WAITING} transactions are waiting already")
+        with self._ending:
+            refusal = self._refusal(done is not None)
+            if refusal is None:
+                self._jobs.put(job)
+        if refusal is not None:
+            job.result = ([], refusal)
             self._tell([job])
-        else:
-            self._jobs.put(job)
+
+    def _refusal(self, awaited: bool) -> str | None:
+        if self._closed:
+            return "this server is stopping"
+        full = awaited and self.waiting >= MAX_WAITING
+        return f"{MAX_WAITING} transactions are waiting already" if full else None
 
     def close(self, timeout_s: float) -> bool:
         """Writes what is queued and ends the thread; False when that takes longer than `timeout_s`."""
-        self._jobs.put(None)
+        with self._ending:
+            self._closed = True
+            self._jobs.put(None)
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
 

@@ -99,7 +99,12 @@ class Database:
     @classmethod
     def postgresql(cls, server: PostgresServer) -> "Database":
         """In a PostgreSQL of the tests' own."""
-        return cls(postgresql_url(server.make_database(), server.password_file))
+        return cls.postgresql_of(server.make_database(), server.password_file)
+
+    @classmethod
+    def postgresql_of(cls, url: str, password_file: Path) -> "Database":
+        """One that is there already."""
+        return cls(postgresql_url(url, password_file))
 
     def open(self) -> Storage:
         """A storage on it, ready for use."""
