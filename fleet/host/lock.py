@@ -54,7 +54,7 @@ def _held_by(data: Path) -> tuple[str, str] | None:
     except OSError:
         return None
     try:
-        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         return _holder(handle)
     finally:
