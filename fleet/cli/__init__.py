@@ -44,8 +44,8 @@ app.add_typer(nodes.app, name="nodes")
 send.add_to(app)
 app.add_typer(alerts.app, name="alerts")
 app.add_typer(rules.app, name="rules")
-app.add_typer(hub.app, name="hub")
-app.add_typer(pki, name="pki")
+app.add_typer(hub.app, name="hub", short_help="Run the Event Hub alone, or examine one.")
+app.add_typer(pki, name="pki", short_help="Certificates for MQTT over TLS.")
 around.add_to(app)
 
 

@@ -118,7 +118,7 @@ def read_secret(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
             text = file.read(MAX_SECRET_BYTES + 1)
-            _warn_if_shared(path, file.fileno())
+            warn_if_shared(path, file.fileno())
     except OSError as error:
         raise SettingsError(f"{path}: {error.strerror}") from None
     secret = text.splitlines()[0].strip() if text.strip() else b""
@@ -140,7 +140,7 @@ def read_secret_json(path: Path) -> dict[str, Any]:
     """The JSON object in a file of secrets. Raises SettingsError."""
     try:
         with path.open("rb") as file:
-            _warn_if_shared(path, file.fileno())
+            warn_if_shared(path, file.fileno())
             found = json.loads(file.read(MAX_FILE_BYTES))
     except OSError as error:
         raise SettingsError(f"{path}: {error.strerror}") from None
@@ -160,7 +160,7 @@ def numbered_lines(path: Path) -> list[tuple[int, str]]:
     """The same, with the number of each. Raises SettingsError."""
     try:
         with path.open() as file:
-            _warn_if_shared(path, file.fileno())
+            warn_if_shared(path, file.fileno())
             lines = [line.strip() for line in file.read(MAX_FILE_BYTES).splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path}: {getattr(error, 'strerror', None) or 'not a text in UTF-8'}") from None
@@ -187,7 +187,8 @@ def read_toml(path: Path, section: str, known: Collection[str]) -> dict[str, Any
     return found
 
 
-def _warn_if_shared(path: Path, handle: int) -> None:
+def warn_if_shared(path: Path, handle: int) -> None:
+    """Logs a warning when others than its owner can read the open file."""
     if is_shared(path, os.fstat(handle).st_mode):
         LOG.warning("%s holds secrets and others can read it: chmod 600 %s", path, path)
 

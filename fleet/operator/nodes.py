@@ -106,7 +106,10 @@ def replace(
     ram_kb: RamKb = None,
     flash_mb: FlashMb = None,
 ) -> None:
-    """Put another board in a node's place: same id, new key, which is shown this once."""
+    """Put another board in a node's place.
+
+    It has the same id and a new key, which is shown this once; the key of the board before is worth nothing.
+    """
     body = _given({"hardware": _hardware(chip, model, ram_kb, flash_mb)})
     _with_key(
         reach, f"{node} has a new board", key_file, lambda api: api.ask("POST", under(PATH, node, "replace"), body)
@@ -137,7 +140,10 @@ def decommission(reach: Reach, node: Node, yes: Yes = False) -> None:
 @app.command()
 @takes(Reach)
 def stolen(reach: Reach, node: Node, yes: Yes = False) -> None:
-    """Mark a node stolen: its key and its tokens are worth nothing from now on."""
+    """Mark a node stolen.
+
+    Its key and its tokens are worth nothing from now on, and nothing is sent to it any more.
+    """
     _mean_it(f"make the key of {node} worthless for good", yes)
     found = ask(reach, "admin", lambda api: api.ask("POST", under(PATH, node, "stolen")))
     _said(reach, found, f"{node} is marked stolen; a new board comes with fleet nodes replace {node}")

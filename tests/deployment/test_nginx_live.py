@@ -87,10 +87,13 @@ def _configuration(directory: Path, upstream: int, port: int, plain_port: int) -
 
 
 def addresses(front: Front, who: str) -> list[str]:
-    """From where a caller acted, as the audit log has it."""
+    """From where a caller acted, as the audit log has it; its line follows the answer to the caller."""
+    deadline_s = time.monotonic() + 20
     with front.caller("127.0.0.1") as api:
-        found = api.get("/api/v1/fleet/audit", params={"who": who}).raise_for_status().json()
-    return [str(entry["address"]) for entry in found["entries"]]
+        while not (found := api.get("/api/v1/fleet/audit", params={"who": who}).raise_for_status().json()["entries"]):
+            assert time.monotonic() < deadline_s, f"nothing in the audit log about {who}"
+            time.sleep(0.05)
+    return [str(entry["address"]) for entry in found]
 
 
 def test_the_api_is_served_over_tls_and_the_metrics_are_not(front: Front) -> None:

@@ -48,7 +48,7 @@ def test_a_good_fleets_files_are_good(tmp_path: Path) -> None:
     (tmp_path / "urls").chmod(0o600)
     findings = run(settings(tmp_path, inventory=fleet.inventory, notify_file=tmp_path / "urls"))
     assert {finding.state for finding in findings} == {"ok"}
-    assert "1 gateways, 2 nodes, 0 rules" in about("inventory", findings).found
+    assert "gateways 1, nodes 2, rules 0" in about("inventory", findings).found
 
 
 def test_a_directory_and_files_that_others_can_read_are_warnings(tmp_path: Path) -> None:
@@ -145,7 +145,7 @@ def test_certificates_are_present_valid_and_not_about_to_end(tmp_path: Path) -> 
     authority.issue("gateway-01", certificates.new_key().public_key(), days=90)
     good = run(settings(tmp_path, hub_tls=True))
     assert {about(f"certificate of {name}", good).state for name in ("fleet", "hub")} == {"ok"}
-    assert "1 gateways have certificates" in about("authority", good).found
+    assert "certified gateways: 1" in about("authority", good).found
     Authority(tmp_path / "data").issue("gateway-02", certificates.new_key().public_key(), days=5)
     assert "gateway-02" in about("certificates of gateways", run(settings(tmp_path, hub_tls=True))).found
 

@@ -90,7 +90,7 @@ def _inventory(settings: ServeSettings) -> Iterator[Finding]:
     found = inventories.load(settings.inventory)
     # A fleet of its own, so that the core's own checks (of rules, too) are made.
     inventories.apply(found, FleetCore(FleetConfig(fleet_id=found.fleet), {}, random.Random(0), 0), 0)
-    counts = f"{len(found.gateways)} gateways, {len(found.nodes)} nodes, {len(found.rules)} rules"
+    counts = f"gateways {len(found.gateways)}, nodes {len(found.nodes)}, rules {len(found.rules)}"
     yield Finding("inventory", f"{settings.inventory}: {counts}")
 
 
@@ -172,7 +172,7 @@ def _of_gateways(authority: Authority) -> Iterator[Finding]:
     end = certificate.not_valid_after_utc
     if end <= authority.now():
         raise SettingsError(f"the authority in {authority.directory} ran out on {_day(end)}")
-    yield Finding("authority", f"valid until {_day(end)}, {len(last)} gateways have certificates")
+    yield Finding("authority", f"valid until {_day(end)}, certified gateways: {len(last)}")
 
 
 def _ends_soon(authority: Authority, issued: Issued) -> bool:
