@@ -45,6 +45,7 @@ class VirtualApi:
         stage.runtime = _Runtime(world)
         stage.desk = _Desk(world)
         stage.accounts = Accounts(stage.runtime, stage.keys, [], [])
+        stage.is_open = True
         self._app = make_app(stage, UNLIMITED)
 
     def request(self, method: str, path: str, body: Any, role: str, answered: Answered) -> None:
@@ -148,6 +149,8 @@ class _Call:
 class _Runtime:
     """What the routes need of `fleet.host.runtime.Runtime`."""
 
+    leads, term = True, None  # a rehearsal has one manager
+
     def __init__(self, world: Any) -> None:
         self._world = world
         self.writer = SimpleNamespace(failing=None, waiting=0, submit=lambda writes, done: None)
@@ -164,6 +167,9 @@ class _Runtime:
     def hub(self) -> Any:
         """The connection to the Event Hub."""
         return SimpleNamespace(up=self._world.fleet.session.connected, sent=0, dropped=0)
+
+    async def current(self) -> None:
+        """There is nobody else who could lead."""
 
     def do(self, method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """An input of the core that may refuse."""

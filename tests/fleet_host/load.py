@@ -53,14 +53,14 @@ class Load:
     async def more_batches(self, count: int) -> None:
         """Until so many more are acknowledged than now."""
         wanted = len(self.gateway.acknowledged) + count
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while len(self.gateway.acknowledged) < wanted:  # noqa: ASYNC110 - the gateway counts
                 await asyncio.sleep(0.02)
 
     async def finish(self) -> None:
         """No new work, and everything that was begun is answered."""
         self._ending = True
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while self._open:  # noqa: ASYNC110 - the gateway counts
                 await asyncio.sleep(0.05)
 

@@ -19,7 +19,7 @@ from tests.fleet_host.several import Several, off_loop, two_managers, until
 from tests.fleet_host.stand import Database, all_rows
 from tests.planted.managers import epochs, overtaken
 
-pytestmark = [pytest.mark.live, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.live, pytest.mark.timeout(240)]
 FLEET = "/api/v1/fleet"
 
 
@@ -112,7 +112,7 @@ async def test_sigkill_of_follower_and_leader_under_load_loses_and_doubles_nothi
     accepted_s = {message: at_s for at_s, message in reversed(heard)}
     # Only one that was accepted just before the kill, and not yet committed as such, may come twice.
     assert all(killed_s - 2 < accepted_s[each] < killed_s for each in repeated)
-    assert took_s < 15  # the next acknowledgement after the kill; a second or so on an idle machine
+    assert took_s < 30  # the next acknowledgement after the kill; a second or so on an idle machine
     assert load.done and load.sites
 
 

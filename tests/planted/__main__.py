@@ -8,6 +8,7 @@ from rich.table import Table
 
 from tests.planted.catalogue import BUGS, Bug, plant
 from tests.planted.live import LIVE_BUGS, LiveBug, run_disturbed
+from tests.planted.managers import caught_overtaken
 from tests.virtual.scenes import run
 
 
@@ -41,6 +42,7 @@ def main() -> int:
     missed = 0
     found = [(bug.name, *caught(bug)) for bug in BUGS]
     found += [(f"{bug.name} (live)", *caught_live(bug)) for bug in LIVE_BUGS]
+    found.append(("a fleet manager that commits without asking whether it still leads", *caught_overtaken()))
     for name, why, verdict in found:
         missed += verdict == "NOT CAUGHT"
         table.add_row(name, why, f"[red]{verdict}[/]" if verdict == "NOT CAUGHT" else f"[green]{verdict}[/]")

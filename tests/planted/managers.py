@@ -1,7 +1,4 @@
-"""A bug planted in a fleet manager among several: it commits without asking whether it still leads.
-
-`python -m tests.planted.managers serve …` is such a manager as a process.
-"""
+"""A bug planted in a fleet manager among several: it commits without asking whether it still leads."""
 
 import contextlib
 from collections.abc import Iterator
@@ -16,6 +13,7 @@ from fleet.host.managers.term import Term
 from fleet.host.storage import Storage
 from fleet.host.tables import CHANGES
 from tests.fleet_host.stand import Database
+from tests.servers import PostgresServer
 
 WRITE: Any = ("upsert", "nodes", {"id": "sensor-01", "doc": {"state": "up"}})
 
@@ -27,6 +25,31 @@ def without_epoch_check() -> Iterator[None]:
         yield
 
 
+def caught_overtaken() -> tuple[str, str]:
+    """What catches the bug (or what was said instead), and the verdict; on a PostgreSQL of its own."""
+    server = PostgresServer()
+    try:
+        without, planted = _found_by_the_check(server), []
+        with without_epoch_check():
+            planted = _found_by_the_check(server)
+    finally:
+        server.remove()
+    if without:
+        return f"caught without the bug too: {without[0]}", "NOT CAUGHT"
+    return (planted[0], "FAIL") if planted else ("nothing", "NOT CAUGHT")
+
+
+def _found_by_the_check(server: PostgresServer) -> list[str]:
+    database = Database.postgresql(server)
+    database.open().close()
+    two = [Leadership(database.url, {"name": name, "keys": []}) for name in ("first", "second")]
+    try:
+        return commits_after_takeover(database, *two)
+    finally:
+        for each in two:
+            each.close()
+
+
 def commits_after_takeover(database: Database, first: Leadership, second: Leadership) -> list[str]:
     """What the first leader still gets into the database after the second has taken over; nothing, by the rules."""
     old = first.campaign()
@@ -36,7 +59,9 @@ def commits_after_takeover(database: Database, first: Leadership, second: Leader
     first.resign()
     new = second.campaign()
     assert isinstance(new, Term)
-    Storage(database.url, fence=new).perform([WRITE])
+    following = Storage(database.url, fence=new)
+    following.perform([WRITE])
+    following.close()
     with contextlib.suppress(Fenced):
         storage.perform([WRITE])
     found = epochs(storage)
@@ -57,10 +82,3 @@ def overtaken(found: list[int]) -> list[str]:
         for place, epoch in enumerate(found)
         if place and epoch < max(found[:place])
     ]
-
-
-if __name__ == "__main__":
-    from fleet.cli import main
-
-    with without_epoch_check():
-        main()
