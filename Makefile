@@ -1,6 +1,6 @@
 # Everything a person or a CI runs. `make` alone explains itself.
 .DEFAULT_GOAL := help
-.PHONY: help demo setup test test-full lint format planted bench docs lock clean run-setup checks serial-tests
+.PHONY: help demo setup boards test test-full lint format planted bench docs lock clean run-setup checks serial-tests
 
 VENV   := .venv
 PY     := $(VENV)/bin/python
@@ -23,8 +23,10 @@ demo: run-setup ## set up, then rehearse a cloud outage
 	@echo "    $(VENV)/bin/clawsim run scenarios/cloud-outage.yaml --world live"
 	@echo "The other stories are in scenarios/. After '. $(VENV)/bin/activate' the command is just clawsim."
 
-setup: ## a complete .venv for developing (libraries, test tools, Mosquitto, PostgreSQL, Redis)
+setup: ## a complete .venv for developing (libraries, test tools, servers, boards)
 	@scripts/setup.sh dev
+
+boards: setup ## MicroPython for this machine and for QEMU with the firmware frozen in, in .cache/boards
 
 run-setup:
 	@scripts/setup.sh run

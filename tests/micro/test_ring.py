@@ -130,14 +130,15 @@ def test_power_lost_at_any_byte_costs_at_most_the_transaction_being_written(budg
     chip = Chip()
     board = Board(chip)
     board.ring.write([("put", "boot", 3)])
-    seq = 0
     for seq in range(before):
         board.keep(3, seq)
+    seq = before
     for budget in budgets:
         safe = list(board.kept)
         chip.budget = budget
         try:
-            for seq in range(seq + 1, seq + 200):
+            for _ in range(200):
+                seq += 1
                 safe = list(board.kept)
                 board.keep(3, seq)
         except PowerLost:

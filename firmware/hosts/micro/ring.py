@@ -1,12 +1,12 @@
 """The flash of a board: a log of transactions in a ring of sectors, so that each sector is erased equally often.
 
 A transaction is a line, `JSON crc32`: a list of writes `["put", slot, value]`, `["keep", boot, seq, reading]` and
-`["drop", boot, first, upto]`. A sector begins with the line `["ring", n]`; n counts the sectors ever begun. What was not
-written yet is 0xFF, which no line contains.
+`["drop", boot, first, upto]`. A sector begins with the line `["ring", n]`; n counts the sectors ever begun. What was
+not written yet is 0xFF, which no line contains.
 
-One sector is always free. When the newest is full the free one is begun, what still matters in the oldest is copied into
-it, and then the oldest is erased. So whenever power goes, each transaction is there once, or twice, or (the one being
-written) not at all; damage to a line costs that line.
+One sector is always free. When the newest is full the free one is begun, what still matters in the oldest is copied
+into it, and then the oldest is erased. So whenever power goes, each transaction is there once, or twice, or (the one
+being written) not at all; damage to a line costs that line.
 """
 
 import binascii
@@ -14,6 +14,7 @@ import json
 
 SECTOR_BYTES = 8192  # of two erase blocks of a usual flash: the longest transaction fits
 CHUNK_BYTES = 256
+RING_FILE = "flash.ring"  # in the data directory of a process
 _ERASED = b"\xff"
 _HALF = 1 << 29  # of the boot numbers: what is less than this behind the current boot came before it
 
@@ -72,7 +73,7 @@ class Ring:
             self._erase(self._used.pop(max(self._used)))
 
     def _first_line(self, sector: int) -> bytes:
-        return self._device.read(sector * self._size, 32).split(b"\n")[0]  # type: ignore[no-any-return]
+        return self._device.read(sector * self._size, 32).split(b"\n")[0]
 
     def _is_blank(self, sector: int) -> bool:
         for at in range(0, self._size, CHUNK_BYTES):
@@ -242,7 +243,7 @@ class FileDevice:
 
     def read(self, at: int, size: int) -> bytes:
         self._file.seek(at)
-        return self._file.read(size)  # type: ignore[no-any-return]
+        return self._file.read(size)
 
     def write(self, at: int, data: bytes) -> None:
         self._file.seek(at)
@@ -255,4 +256,3 @@ class FileDevice:
 
     def close(self) -> None:
         self._file.close()
-
