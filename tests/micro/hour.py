@@ -1,7 +1,7 @@
 """On MicroPython: a node through an hour without its gateway, with a full backlog, on a clock of its own.
 
-Usage: hour.py FLASH_FILE BACKLOG. Prints one JSON object: what was produced, lost, delivered, and how little of the heap
-was ever left.
+Usage: hour.py FLASH_FILE BACKLOG. Prints one JSON object: what was produced, lost, delivered, and how little of the
+heap was ever left.
 """
 
 import gc

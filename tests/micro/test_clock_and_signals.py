@@ -38,7 +38,7 @@ def test_a_scenarios_clock_is_scaled_and_starts_where_it_is_told() -> None:
     "found", [[], None, {"timescale": 1}, {"t0_monotonic_ns": 1, "timescale": 0, "epoch_utc_ms": 0}]
 )
 def test_what_is_no_clock_is_refused(found: object) -> None:
-    with pytest.raises(ValueError, match="clock|must be"):
+    with pytest.raises(ValueError, match=r"clock|must be"):
         RunClock(lambda: 0, found)
 
 

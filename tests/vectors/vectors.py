@@ -1,7 +1,7 @@
 """Checks an implementation of the firmware against shared vectors, in the MicroPython subset: it runs where they run.
 
-A vector is `{"do": name, "in": [arguments], "out": expected}`. Bytes are written as text, or as "hex:00ff" where they are
-no text. `check` says what is wrong with one, or nothing.
+A vector is `{"do": name, "in": [arguments], "out": expected}`. Bytes are written as text, or as "hex:00ff" where they
+are no text. `check` says what is wrong with one, or nothing.
 """
 
 import binascii
