@@ -11,7 +11,7 @@ import sys
 from firmware.core.backlog import Backlog, Record
 from firmware.hosts.micro import ring
 from firmware.hosts.micro.clock import Uptime
-from firmware.wire import auth, ids, messages, mqtt, rules, topics
+from firmware.wire import auth, ids, messages, mqtt, rules, serial, topics
 
 
 def check(vector: dict) -> str:
@@ -145,23 +145,33 @@ def _mqtt(steps: list) -> list:
     return said
 
 
-def _line(text: str):
+def _transaction(text: str):
     return ring.decode(_bytes(text))
+
+
+def _lines(parts: list) -> list:
+    """The lines in a stream that arrives in these parts, and how many were spoilt."""
+    lines = serial.Lines()
+    found = [[kind, _text(body)] for part in parts for kind, body in lines.feed(_bytes(part))]
+    return [found, lines.spoilt]
 
 
 _DO = {
     "backlog": _backlog,
+    "crc16": lambda text: serial.crc16(_bytes(text)),
     "decode": _decode,
     "encode": _encode,
     "episodes": _episodes,
     "hmac": lambda key, message: "hex:" + binascii.hexlify(auth.hmac_sha256(_bytes(key), _bytes(message))).decode(),
+    "line": lambda kind, body: serial.encode_line(kind, _bytes(body)),
+    "lines": _lines,
     "mqtt": _mqtt,
     "open": _open,
     "password": lambda key: auth.mqtt_password(_bytes(key)),
     "rule": _rule,
     "seal": _seal,
     "topic": lambda name: topics.split(name) and list(topics.split(name)),
-    "transaction": _line,
+    "transaction": _transaction,
     "uptime": _uptime,
     "valid_id": ids.valid_id,
     "valid_metric": ids.valid_metric,
