@@ -185,6 +185,16 @@ def test_one_damaged_line_costs_one_transaction_and_is_counted() -> None:
     assert again.ring.damaged == 1
 
 
+def test_nothing_is_written_where_a_bit_has_gone_by_itself() -> None:
+    chip = Chip()
+    board = Board(chip)
+    board.keep(3, 0)
+    chip.data[chip.data.index(b"\xff" * 20) + 300] = ord("\n")
+    for seq in range(1, 6):
+        Board(chip).keep(3, seq)
+        assert Board(chip).kept == [(3, each) for each in range(seq + 1)]
+
+
 def test_a_file_is_a_flash(tmp_path: Path) -> None:
     path = str(tmp_path / "flash.ring")
     device = FileDevice(path, SECTORS, SECTOR_BYTES)

@@ -84,17 +84,16 @@ class Ring:
     def _replay(self, n: int, found: "_Found") -> None:
         at = 0
         for line, ended in self._lines(self._used[n]):
-            if not ended:
-                # Torn by a loss of power, so it was promised to nobody; nothing can be written behind it.
-                self._at = self._size
-                return
+            writes = decode(line) if ended else None
             at += len(line) + 1
-            writes = decode(line)
             if writes is None:
-                self.damaged += 1
+                # Torn by a loss of power, so it was promised to nobody, or damaged. Who knows what is behind it: nothing
+                # more is written in this sector.
+                at = self._size
+                self.damaged += ended
             elif writes[0] != "ring":
                 self._note(writes, n, found)
-        self._at = at
+        self._at = min(at, self._size)
 
     def _note(self, writes: list, n: int, found: "_Found") -> None:
         for write in writes:
