@@ -24,7 +24,7 @@ def node_json(settings: NodeSettings, source: Path) -> dict[str, Any]:
     core = {**settings.core, "key": settings.core["key"].hex()}
     if core["backlog_readings"] > MAX_BACKLOG_READINGS:
         raise ConfigError(
-            f"{source}: node.backlog_readings: a board has room for {MAX_BACKLOG_READINGS}, "
+            f"{source}: node.backlog_readings: must be at most {MAX_BACKLOG_READINGS} on a board, "
             f"not {core['backlog_readings']}"
         )
     if isinstance(settings.seed, str):

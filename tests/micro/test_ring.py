@@ -22,23 +22,24 @@ class PowerLost(Exception):
 class Chip:
     """Flash in memory: bits only go from 1 to 0 until the sector is erased; power goes after `budget` bytes."""
 
-    def __init__(self, sectors: int = SECTORS) -> None:
+    def __init__(self, sectors: int = SECTORS, sector_bytes: int = SECTOR_BYTES) -> None:
         self.sectors = sectors
-        self.data = bytearray(b"\xff" * sectors * SECTOR_BYTES)
+        self.data = bytearray(b"\xff" * sectors * sector_bytes)
         self.erased: Counter[int] = Counter()
         self.budget: int | None = None
+        self._sector_bytes = sector_bytes
 
     def read(self, at: int, size: int) -> bytes:
         return bytes(self.data[at : at + size])
 
     def write(self, at: int, data: bytes) -> None:
-        assert at // SECTOR_BYTES == (at + len(data) - 1) // SECTOR_BYTES, "across the border of a sector"
+        assert at // self._sector_bytes == (at + len(data) - 1) // self._sector_bytes, "across the border of a sector"
         for offset, byte in enumerate(data):
             self._spend()
             self.data[at + offset] &= byte
 
     def erase(self, at: int, size: int) -> None:
-        self.erased[at // SECTOR_BYTES] += 1
+        self.erased[at // self._sector_bytes] += 1
         for offset in range(at, at + size):
             self._spend()
             self.data[offset] = 0xFF

@@ -87,8 +87,8 @@ class Ring:
             writes = decode(line) if ended else None
             at += len(line) + 1
             if writes is None:
-                # Torn by a loss of power, so it was promised to nobody, or damaged. Who knows what is behind it: nothing
-                # more is written in this sector.
+                # Torn by a loss of power, so it was promised to nobody, or damaged. Who knows what is behind it:
+                # nothing more is written in this sector.
                 at = self._size
                 self.damaged += ended
             elif writes[0] != "ring":
