@@ -23,10 +23,8 @@ demo: run-setup ## set up, then rehearse a cloud outage
 	@echo "    $(VENV)/bin/clawsim run scenarios/cloud-outage.yaml --world live"
 	@echo "The other stories are in scenarios/. After '. $(VENV)/bin/activate' the command is just clawsim."
 
-setup: ## a complete .venv for developing (libraries, test tools, servers, boards)
+setup: ## a complete .venv for developing (libraries, test tools, Mosquitto, PostgreSQL, Redis)
 	@scripts/setup.sh dev
-
-boards: setup ## MicroPython for this machine and for QEMU with the firmware frozen in, in .cache/boards
 
 run-setup:
 	@scripts/setup.sh run
@@ -65,6 +63,8 @@ bench: setup ## the benchmarks, with their figures
 
 docs: setup ## renew the tables of docs/scenarios.md that come from the code
 	$(PY) -m clawsim.scenario.reference docs/scenarios.md
+
+boards: setup ## MicroPython for this machine and for QEMU, with the firmware frozen in
 
 lock: setup ## renew uv.lock from pyproject.toml, against the public index
 	@scripts/lock.sh

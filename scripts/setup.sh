@@ -1,8 +1,7 @@
 #!/usr/bin/env bash
 # Sets up .venv. Usage: scripts/setup.sh run|dev
 #   run   what the commands need (for `make demo`)
-#   dev   the same, the test tools, the servers that tests start (Mosquitto, PostgreSQL, Redis), and the boards that they
-#         run the firmware on (scripts/boards.sh)
+#   dev   the same, the test tools, and the servers that tests start: Mosquitto, PostgreSQL, Redis
 # A stamp keyed on pyproject.toml, uv.lock, this script and the folder's place makes a second call instantaneous.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -103,4 +102,5 @@ if ! already_done; then
     echo "$key" >"$venv/.stamp-$mode"
     say 'ready'
 fi
+# The boards that tests run the firmware on, anew whenever it has changed.
 if [ "$mode" = dev ]; then scripts/boards.sh; fi
