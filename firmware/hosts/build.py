@@ -27,6 +27,8 @@ def node_json(settings: NodeSettings, source: Path) -> dict[str, Any]:
             f"{source}: node.backlog_readings: must be at most {MAX_BACKLOG_READINGS} on a board, "
             f"not {core['backlog_readings']}"
         )
+    if "seal_block" in core:
+        raise ConfigError(f"{source}: node.sealing_key_file: a board cannot seal values yet")
     if isinstance(settings.seed, str):
         raise ConfigError(f"{source}: node.seed: must be an integer on a board, not {settings.seed!r}")
     return {

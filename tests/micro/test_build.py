@@ -46,6 +46,13 @@ def test_what_no_board_can_do_names_the_key(config: Path, old: str, new: str, me
     assert str(error.value).startswith(f"{config}: {message}")
 
 
+def test_a_board_does_not_pretend_to_seal(config: Path) -> None:
+    settings = load_settings(config)
+    settings.core["seal_block"] = lambda block: block
+    with pytest.raises(ConfigError, match="cannot seal"):
+        node_json(settings, config)
+
+
 @pytest.mark.parametrize("backlog", [1, 60, MAX_BACKLOG_READINGS])
 def test_the_flash_has_room_for_a_full_backlog_that_is_always_renewed(backlog: int) -> None:
     chip = Chip(flash_sectors(backlog), SECTOR_BYTES)
