@@ -106,7 +106,7 @@ class Parsers:
                 pass
         self.lines.feed(data)
         for line in data.split(b"\n"):
-            kind, _, body = line.partition(b" ")
+            body = line.partition(b" ")[2]
             for end in self.ends:
                 end.connect(now_ms)
                 end.receive(serial.encode_line("hello", body) or data, now_ms)
