@@ -1,6 +1,6 @@
 # Everything a person or a CI runs. `make` alone explains itself.
 .DEFAULT_GOAL := help
-.PHONY: help demo setup test test-full lint format planted bench docs lock clean run-setup checks serial-tests
+.PHONY: help demo setup boards test test-full lint format planted bench docs lock clean run-setup checks serial-tests
 
 VENV   := .venv
 PY     := $(VENV)/bin/python
@@ -63,6 +63,8 @@ bench: setup ## the benchmarks, with their figures
 
 docs: setup ## renew the tables of docs/scenarios.md that come from the code
 	$(PY) -m clawsim.scenario.reference docs/scenarios.md
+
+boards: setup ## MicroPython for this machine and for QEMU, with the firmware frozen in
 
 lock: setup ## renew uv.lock from pyproject.toml, against the public index
 	@scripts/lock.sh

@@ -86,6 +86,26 @@ def check(config: Config) -> None:
 
 
 @app.command()
+def build(
+    config: Config,
+    out: Annotated[Path, typer.Option(help="Where to put node.json; made when it is not there.", metavar="DIR")],
+) -> None:
+    """Make of a configuration what a board reads: node.json, which holds the node's key.
+
+    A MicroPython process runs it so: micropython -m firmware.hosts.micro.linux DIR/node.json
+    """
+    from firmware.hosts.build import write_node
+
+    try:
+        path = write_node(_load(config), config, out)
+    except ConfigError as error:
+        _usage_error(str(error))
+    except OSError as error:
+        _usage_error(f"{error.filename}: cannot be written: {error.strerror}")
+    print(f"{path}: keep it to yourself, it holds the node's key")
+
+
+@app.command()
 def flash(data: Annotated[Path, typer.Argument(help="The node's data directory.", metavar="DIR")]) -> None:
     """Print as JSON what a node's flash holds: its slots and the readings that no gateway has acknowledged."""
     from firmware.hosts.flash import read_flash

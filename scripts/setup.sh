@@ -8,10 +8,10 @@ cd "$(dirname "$0")/.."
 
 mode=${1:-dev}
 venv=.venv
-key=$( (pwd; cat pyproject.toml uv.lock scripts/setup.sh) | sha256sum | cut -d' ' -f1)
+key=$( (pwd; cat pyproject.toml uv.lock scripts/setup.sh scripts/common.sh) | sha256sum | cut -d' ' -f1)
 
-say() { printf 'setup: %s\n' "$*"; }
-die() { printf 'setup: %s\n' "$@" >&2; exit 3; }
+who=setup
+. scripts/common.sh
 stamped() { [ "$(cat "$venv/.stamp-$1" 2>/dev/null)" = "$key" ]; }
 
 already_done() {
@@ -28,18 +28,6 @@ find_python() {
     done
     die 'Python 3.11 or newer is missing. Install it and run this again, on Debian 12:' \
         '    sudo apt-get install python3 python3-venv'
-}
-
-# apt_install PACKAGE...: as root, or with a sudo that asks nothing; otherwise says what to type.
-apt_install() {
-    local as_root=(env)
-    if [ "$(id -u)" != 0 ]; then as_root=(sudo -n); fi
-    if ! command -v apt-get >/dev/null || ! "${as_root[@]}" true 2>/dev/null; then
-        die "missing on this machine: $*" 'Please run this, then try again:' \
-            "    sudo apt-get install --no-install-recommends $*"
-    fi
-    say "installing $* with apt-get"
-    scripts/apt-install.sh "${as_root[@]}" -- "$@"
 }
 
 # Everything that only apt can bring, asked for at once.
@@ -107,11 +95,14 @@ install_with_pip() {
 }
 
 case $mode in run | dev) ;; *) die 'usage: scripts/setup.sh run|dev' ;; esac
-already_done && exit 0
-python=$(find_python)
-ensure_packages
-ensure_venv
-ensure_uv
-install_libraries
-echo "$key" >"$venv/.stamp-$mode"
-say 'ready'
+if ! already_done; then
+    python=$(find_python)
+    ensure_packages
+    ensure_venv
+    ensure_uv
+    install_libraries
+    echo "$key" >"$venv/.stamp-$mode"
+    say 'ready'
+fi
+# The boards that tests run the firmware on, anew whenever it has changed.
+if [ "$mode" = dev ]; then scripts/boards.sh; fi

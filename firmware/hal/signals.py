@@ -37,6 +37,8 @@ from firmware.hal.recording import RecordingError, read_recording
 
 Value = int | bool | str
 
+MAX_BOARD_VALUES = 200
+"""Of a series on a board: some kilobytes."""
 _NOISE_TERMS = 12
 """Irwin-Hall: the sum of 12 uniform draws of variance 1/12 has variance 1, and never leaves ±6."""
 _NOISE_FORMAT = struct.Struct(f"<{_NOISE_TERMS}H")
@@ -62,6 +64,10 @@ class Signal(ABC):
         del from_ms
         return iter(())
 
+    def portable(self) -> list[Any]:
+        """The signal for a board (``firmware.hosts.micro.signals``). Raises :class:`SignalError` where it has none."""
+        raise SignalError("a board cannot make noise: leave `noise` out, or run the node with `firmware run`")
+
 
 class Constant(Signal):
     """One value for ever."""
@@ -71,6 +77,9 @@ class Constant(Signal):
 
     def value_at(self, t_ms: int) -> Value:
         return self._value
+
+    def portable(self) -> list[Any]:
+        return ["constant", self._value]
 
 
 class Sine(Signal):
@@ -86,6 +95,9 @@ class Sine(Signal):
         turn = (t_ms + self._phase_ms) % self._period_ms / self._period_ms
         return round(self._mean + self._amplitude * math.sin(2 * math.pi * turn))
 
+    def portable(self) -> list[Any]:
+        return ["sine", self._mean, self._amplitude, self._period_ms, self._phase_ms]
+
 
 class Ramp(Signal):
     """Linear from one value to another, level before and after; exact."""
@@ -96,6 +108,9 @@ class Ramp(Signal):
     def value_at(self, t_ms: int) -> int:
         elapsed_ms = min(max(t_ms - self._at_ms, 0), self._over_ms)
         return self._start + _divide_half_even((self._end - self._start) * elapsed_ms, self._over_ms)
+
+    def portable(self) -> list[Any]:
+        return ["ramp", self._start, self._end, self._at_ms, self._over_ms]
 
 
 class Series(Signal):
@@ -120,6 +135,11 @@ class Series(Signal):
             if not self._loop_ms:
                 return
             offset_ms += self._loop_ms
+
+    def portable(self) -> list[Any]:
+        if len(self._values) > MAX_BOARD_VALUES:
+            raise SignalError(f"{len(self._values)} values are more than a board has room for, {MAX_BOARD_VALUES}")
+        return ["series", list(self._times_ms), list(self._values), self._loop_ms]
 
 
 class Noisy(Signal):

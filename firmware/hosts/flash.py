@@ -15,6 +15,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from firmware.hosts.micro.ring import RING_FILE, SECTOR_BYTES, Ring
+
 _log = logging.getLogger("clawland.flash")
 
 FLASH_FILE = "flash.journal"
@@ -100,9 +102,29 @@ def read_flash(path: Path) -> dict[str, Any]:
 
     `{"slots": {name: value}, "readings": [(boot, seq, reading)]}`, readings oldest first.
     """
+    ring = path / RING_FILE if path.is_dir() else path
+    if ring.name == RING_FILE and ring.exists():
+        return Ring(_Image(ring.read_bytes())).mount()
     contents = _Contents()
     contents.load(path / FLASH_FILE if path.is_dir() else path)
     return contents.restored()
+
+
+class _Image:
+    """A copy of a MicroPython process's flash, which mounting may put in order."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = bytearray(data)
+        self.sectors = len(data) // SECTOR_BYTES
+
+    def read(self, at: int, size: int) -> bytes:
+        return bytes(self._data[at : at + size])
+
+    def write(self, at: int, data: bytes) -> None:
+        self._data[at : at + len(data)] = data
+
+    def erase(self, at: int, size: int) -> None:
+        self.write(at, b"\xff" * size)
 
 
 class _Contents:

@@ -18,7 +18,7 @@ key_file = "sensor-01.key"       # 64 hexadecimal digits, from `fleet nodes add`
 data = "sensor-01"               # directory of the flash
 # sync = true                    # have the disk confirm each write
 # heartbeat_ms = 60000
-# backlog_readings = 1000        # kept until acknowledged; beyond that the oldest is lost
+# backlog_readings = 1000        # kept until acknowledged; beyond that the oldest is lost; at most 500 on a board
 
 [gateway]
 id = "gateway-01"

@@ -22,7 +22,7 @@ def decode_object(payload: bytes) -> "dict | None":
         return None
     try:
         found = json.loads(payload.decode())
-    except (ValueError, RecursionError):  # UnicodeError is a ValueError
+    except (ValueError, RuntimeError):  # UnicodeError is a ValueError, what nests too deep a RuntimeError
         return None
     return found if isinstance(found, dict) else None
 

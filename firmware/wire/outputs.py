@@ -7,37 +7,37 @@ record type because MicroPython has no dataclasses.
 from collections import namedtuple
 
 Send = namedtuple("Send", ("port", "topic", "payload"))
-Send.__doc__ = "Publish `payload` (bytes) under `topic` on the connection named `port`; dropped when it is not up."
+"Publish `payload` (bytes) under `topic` on the connection named `port`; dropped when it is not up."
 
 Store = namedtuple("Store", ("token", "writes"))
-Store.__doc__ = """Make `writes` durable as one transaction, in their order.
+"""Make `writes` durable as one transaction, in their order.
 
 With a `token` the host answers `stored(token, now_ms)` or `store_failed(token, reason, now_ms)`; None wants no answer.
 """
 
 Event = namedtuple("Event", ("kind", "fields"))
-Event.__doc__ = "Something happened; traced before any later output is performed."
+"Something happened; traced before any later output is performed."
 
 Connect = namedtuple("Connect", ("port", "target"))
-Connect.__doc__ = "Make one attempt to connect and subscribe; answered by `link_up(port)` or `link_down(port)`."
+"Make one attempt to connect and subscribe; answered by `link_up(port)` or `link_down(port)`."
 
 Disconnect = namedtuple("Disconnect", ("port",))
-Disconnect.__doc__ = "Drop the connection or the attempt now; nothing of it may reach the core afterwards."
+"Drop the connection or the attempt now; nothing of it may reach the core afterwards."
 
 Notify = namedtuple("Notify", ("message_id", "subject", "body"))
-Notify.__doc__ = "Tell people, at least once; answered by `notified(message_id, ok, now_ms)`."
+"Tell people, at least once; answered by `notified(message_id, ok, now_ms)`."
 
 Scan = namedtuple("Scan", ())
-Scan.__doc__ = "Look for gateways (`_clawland._tcp.local`); answered by `found(gateways, now_ms)`."
+"Look for gateways (`_clawland._tcp.local`); answered by `found(gateways, now_ms)`."
 
 Sample = namedtuple("Sample", ("index",))
-Sample.__doc__ = "Read the sensor with this index now; answered by `sampled(index, value, now_ms)`."
+"Read the sensor with this index now; answered by `sampled(index, value, now_ms)`."
 
 Alarm = namedtuple("Alarm", ("on", "by"))
-Alarm.__doc__ = "Sound or silence the local alarm; `by` says who asked: node, gateway or cloud."
+"Sound or silence the local alarm; `by` says who asked: node, gateway or cloud."
 
 Restart = namedtuple("Restart", ())
-Restart.__doc__ = "Restart the board: RAM is lost, flash is kept."
+"Restart the board: RAM is lost, flash is kept."
 
 Credentials = namedtuple("Credentials", ("passwords",))
-Credentials.__doc__ = "The local broker's whole table of passwords (bytes) by node id."
+"The local broker's whole table of passwords (bytes) by node id."

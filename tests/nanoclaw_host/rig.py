@@ -108,17 +108,20 @@ class Process:
         self.child: asyncio.subprocess.Process
 
     async def spawn(self, module: str, config: Path, sim_clock: bool = True) -> None:
+        command = [sys.executable, "-m", module, "run", "--config", str(config), "--trace", str(self.trace)]
+        await self.run(command, child_environment(), sim_clock)
+
+    async def run(self, command: list[str], environment: dict[str, str], sim_clock: bool = True) -> None:
         began_s = time.monotonic()
-        arguments = ["-m", module, "run", "--config", str(config), "--trace", str(self.trace)]
         with self.log.open("ab") as log:
             self.child = await asyncio.create_subprocess_exec(
-                sys.executable,
-                *arguments,
+                *command,
                 *(["--sim-clock"] if sim_clock else []),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=log,
-                env=child_environment(),
+                env=environment,
+                cwd=self.trace.parent,
             )
         if sim_clock:
             assert self.child.stdout is not None

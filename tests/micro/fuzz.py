@@ -1,0 +1,140 @@
+"""In the MicroPython subset: garbage, truncation, oversize and spoilt messages for every parser of the firmware.
+
+Usage: fuzz.py SEED ROUNDS. Prints how many inputs it tried; an exception that no parser may raise ends it.
+"""
+
+import json
+import random
+import sys
+
+from firmware.core.node import NodeCore
+from firmware.hosts.micro import ring
+from firmware.wire import auth, mdns, messages, mqtt, rules, serial, topics
+
+KEY = bytes(32)
+RECEIVED = "clawland/sensor-01/received"
+COMMAND = "clawland/sensor-01/cmd"
+SAMPLES = (
+    b'{"value":25.00,"unit":"C","boot":7,"seq":3,"age_ms":0}',
+    b'{"boot":7,"from":0,"upto":17,"missing":[3],"n":4}',
+    b'{"action":"restart","id":"c1","ttl_ms":60000,"by":"cloud"}',
+    b'{"fleet":"f","boot":7,"n":1,"attach":2,"interval_ms":60000,"uptime_ms":1,"next_seq":6,"dropped":0,"backlog":0}',
+    b'{"id":"c1","status":"failed","reason":"\\u00e9\xc3\xa9"}',
+    b'[["put", "boot", 7]] 58bac009\n',
+    b'hello {"v":1,"id":"s","s":7,"n":1}*0000\nok {"n":1}*0000\ntemp.1 {}*0000\n',
+    b"\x20\x02\x00\x00\x90\x03\x00\x01\x00\x30\x05\x00\x01t{}\x32\x07\x00\x01t\x00\x01{}\x40\x02\x00\x01\xd0\x00",
+    b"\x12\x34\x84\x00\x00\x01\x00\x02\x00\x00\x00\x00\x09_clawland\x04_tcp\x05local\x00\x00\x0c\x00\x01\xc0\x0c\x00\x0c"
+    b"\x00\x01\x00\x00\x00\x78\x00\x04\x01g\xc0\x0c\xc0\x2e\x00\x21\x00\x01\x00\x00\x00\x78\x00\x08\x00\x00\x00\x00\x07"
+    b"\x5b\x01h\x00",
+)
+WORDS = (
+    b"null",
+    b"true",
+    b"-1",
+    b"1e999",
+    b"NaN",
+    b"1.5",
+    b"[]",
+    b"{}",
+    b'""',
+    b"9" * 40,
+    b"[" * 200,
+    b"\xff\x00",
+    b"\n",
+)
+
+
+def spoil(data: bytes) -> bytes:
+    """One of the things that happen to a message."""
+    kind, at = random.randrange(7), random.randrange(len(data) + 1)
+    if kind == 0:
+        return bytes([random.getrandbits(8) for _ in range(at)])
+    if kind == 1:
+        return data[:at]
+    if kind == 2:
+        return data[:at] + bytes([random.getrandbits(8)]) + data[at + 1 :]
+    if kind == 3:
+        return data[:at] + WORDS[random.randrange(len(WORDS))] + data[at + random.randrange(8) :]
+    if kind == 4:
+        return data + data * random.randrange(3)
+    if kind == 5:
+        return data[at:] + data[:at]
+    return data
+
+
+class Parsers:
+    """Every place where a stranger's bytes arrive."""
+
+    def __init__(self) -> None:
+        home = {"id": "g", "target": "127.0.0.1:1"}
+        sensor = {"metric": "temp", "every_ms": 60000}
+        config = {"id": "sensor-01", "fleet": "f", "key": KEY, "home": home, "sensors": [sensor], "backlog_readings": 9}
+        self.core = NodeCore(config, {"slots": {"boot": 6}, "readings": []}, random, 0)
+        self.core.take_outputs()
+        self.core.stored(1, 0)
+        self.sealer = auth.Sealer(KEY)
+        self.lines = serial.Lines()
+        self.ends = (serial.Endpoint("a", 1, True), serial.Endpoint("b", 2, False))
+        self.token = 1
+
+    def take(self, data: bytes, now_ms: int) -> None:
+        for name in ("reading", "heartbeat", "beacon", "ack", "received", "command"):
+            getattr(messages, "decode_" + name)(data)
+        ring.decode(data)
+        mdns.text_fields(data)
+        answers = mdns.Answers(0x1234)
+        answers.receive(data, "127.0.0.1")
+        answers.query()
+        self._links(data, now_ms)
+        for topic in (RECEIVED, COMMAND, "clawland/x", ""):
+            topics.split(topic)
+            self.core.receive("up", topic, data, now_ms)
+            self.core.receive("up", topic, self.sealer.seal(topic, data or b"{}"), now_ms)
+        self._settle(now_ms)
+        value = messages.decode_reading(data)
+        if value:
+            for op in rules.OPERATORS:
+                rules.holds({"metric": "temp", "op": op, "value": 30}, value["value"])
+
+    def _links(self, data: bytes, now_ms: int) -> None:
+        for login in (b"", b"\x20\x02\x00\x00\x90\x03\x00\x01\x00"):
+            client = mqtt.Client("s", b"", ["t"], now_ms)
+            try:
+                client.receive(login, now_ms)
+                client.receive(data, now_ms)
+            except mqtt.MqttError:
+                pass
+        self.lines.feed(data)
+        for line in data.split(b"\n"):
+            body = line.partition(b" ")[2]
+            for end in self.ends:
+                end.connect(now_ms)
+                end.receive(serial.encode_line("hello", body) or data, now_ms)
+                end.receive(data, now_ms)
+                end.sent(len(end.out))
+
+    def _settle(self, now_ms: int) -> None:
+        self.core.on_timer(now_ms)
+        for output in self.core.take_outputs():
+            json.dumps(output[1]) if output and isinstance(output[-1], dict) else None
+            if type(output).__name__ == "Store" and output[0] is not None:
+                self.core.stored(output[0], now_ms)
+        self.core.take_outputs()
+
+
+def main(seed: int, rounds: int) -> None:
+    random.seed(seed)
+    parsers = Parsers()
+    for number in range(rounds):
+        data = SAMPLES[random.randrange(len(SAMPLES))]
+        for _ in range(random.randrange(4)):
+            data = spoil(data)[:700]  # more than any message may have, and a board has room for
+        try:
+            parsers.take(data, number * 1000)
+        except Exception:
+            print(repr(data))
+            raise
+    print("%d inputs" % rounds)
+
+
+main(int(sys.argv[1]), int(sys.argv[2]))

@@ -1,0 +1,90 @@
+"""`firmware build` makes of a configuration what a board reads, and says what no board can do."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from firmware.hosting.config import ConfigError
+from firmware.hosts.build import MAX_BACKLOG_READINGS, flash_sectors, node_json, write_node
+from firmware.hosts.micro.ring import SECTOR_BYTES, Ring
+from firmware.hosts.settings import load_settings
+from tests.micro import boards
+from tests.micro.test_ring import READING, Chip
+from tests.nanoclaw_host.rig import node_config, write_key
+
+MORE = "backlog_readings = 100"
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    write_key(tmp_path / "node.key", bytes(range(32)))
+    return node_config(tmp_path, 18830, more=MORE)
+
+
+def test_a_board_reads_the_settings_as_json_that_only_its_owner_may_read(config: Path) -> None:
+    path = write_node(load_settings(config), config, config.parent / "out")
+    found = json.loads(path.read_text())
+    assert found["core"]["key"] == bytes(range(32)).hex()
+    assert found["signals"] == [["sine", 2200.0, 300.0, 600_000, 0]]
+    assert found["flash"]["directory"] == str(config.parent / "node")
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (MORE, "backlog_readings = 501", "node.backlog_readings: must be at most 500 on a board, not 501"),
+        (MORE, f'{MORE}\nseed = "s"', "node.seed: must be an integer on a board"),
+        ("period_ms = 600000", "period_ms = 600000, noise = 0.1", "sensors[0].signal: a board cannot make noise"),
+    ],
+)
+def test_what_no_board_can_do_names_the_key(config: Path, old: str, new: str, message: str) -> None:
+    config.write_text(config.read_text().replace(old, new))
+    with pytest.raises(ConfigError) as error:
+        node_json(load_settings(config), config)
+    assert str(error.value).startswith(f"{config}: {message}")
+
+
+def test_a_board_does_not_pretend_to_seal(config: Path) -> None:
+    settings = load_settings(config)
+    settings.core["seal_block"] = lambda block: block
+    with pytest.raises(ConfigError, match="cannot seal"):
+        node_json(settings, config)
+
+
+@pytest.mark.parametrize("backlog", [1, 60, MAX_BACKLOG_READINGS])
+def test_the_flash_has_room_for_a_full_backlog_that_is_always_renewed(backlog: int) -> None:
+    chip = Chip(flash_sectors(backlog), SECTOR_BYTES)
+    ring = Ring(chip)
+    ring.mount()
+    kept: list[int] = []
+    ring.keeps = lambda boot, seq: seq in kept
+    for seq in range(3 * backlog + 500):
+        kept.append(seq)
+        ring.write([("keep", 1 << 29, seq + 10**6, [*READING[:3], 2**40, True])])
+        if len(kept) > backlog:
+            ring.write([("drop", 1 << 29, kept[0] + 10**6, kept.pop(0) + 10**6)])
+    assert len(Ring(chip).mount()["readings"]) == backlog
+
+
+@pytest.mark.live
+def test_a_process_on_micropython_says_in_one_line_what_is_wrong(config: Path, tmp_path: Path) -> None:
+    node = write_node(load_settings(config), config, tmp_path / "out")
+    other = json.loads(node.read_text())
+    other["flash"]["directory"] = "/proc/none/flash"
+    (tmp_path / "other.json").write_text(json.dumps(other))
+
+    def said(*arguments: str | Path, stdin: str = "") -> tuple[int, str]:
+        done = boards.run("-m", "firmware.hosts.micro.linux", *arguments, stdin=stdin)
+        assert "Traceback" not in done.stderr
+        return done.returncode, done.stderr.strip()
+
+    assert said() == (2, "error: usage: node.json [TRACE] [--sim-clock]")
+    assert said(tmp_path / "none.json") == (2, f"error: {tmp_path}/none.json: no such file")
+    assert said(config) == (2, f"error: {config}: is not what `firmware build` writes")
+    code, line = said(node, "--sim-clock", stdin='{"t0_monotonic_ns":1}\n')
+    assert (code, line.endswith("timescale must be a number, not None")) == (2, True)
+    assert said(node, "--sim-clock", stdin="") == (0, "")
+    code, line = said(tmp_path / "other.json")
+    assert (code, line.startswith("error: cannot use the flash or the trace")) == (3, True)

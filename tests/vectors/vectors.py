@@ -1,0 +1,182 @@
+"""Checks an implementation of the firmware against shared vectors, in the MicroPython subset: it runs where they run.
+
+A vector is `{"do": name, "in": [arguments], "out": expected}`. Bytes are written as text, or as "hex:00ff" where they
+are no text. `check` says what is wrong with one, or nothing.
+"""
+
+import binascii
+import json
+import sys
+
+from firmware.core.backlog import Backlog, Record
+from firmware.hosts.micro import ring
+from firmware.hosts.micro.clock import Uptime
+from firmware.wire import auth, ids, messages, mqtt, rules, serial, topics
+
+
+def check(vector: dict) -> str:
+    """What differs, or "" when the vector holds."""
+    try:
+        found = _DO[vector["do"]](*vector["in"])
+    except Exception as error:
+        found = "raised " + repr(error)
+    if isinstance(found, bytes):
+        found = _text(found)
+    if found == vector["out"]:
+        return ""
+    return "%s(%s) gives %r, not %r" % (vector["do"], json.dumps(vector["in"]), found, vector["out"])
+
+
+def run(paths: "list[str]") -> int:
+    """Check files of vectors, one JSON object a line; print what differs and "N passed, N failed"."""
+    passed = failed = 0
+    for path in paths:
+        with open(path) as file:
+            for line in file:
+                if not line.strip():
+                    continue
+                wrong = check(json.loads(line))
+                if wrong:
+                    failed += 1
+                    print(path + ": " + wrong)
+                else:
+                    passed += 1
+    print("%d passed, %d failed" % (passed, failed))
+    return 1 if failed else 0
+
+
+def _bytes(text: str) -> bytes:
+    return binascii.unhexlify(text[4:]) if text.startswith("hex:") else text.encode()
+
+
+def _text(data: bytes) -> str:
+    try:
+        text = data.decode()
+    except ValueError:
+        text = "hex:"
+    if text.startswith("hex:") or any([ord(c) < 32 for c in text]):
+        return "hex:" + binascii.hexlify(data).decode()
+    return text
+
+
+def _decode(kind: str, text: str):
+    return getattr(messages, "decode_" + kind)(_bytes(text))
+
+
+def _encode(kind: str, *arguments):
+    return getattr(messages, "encode_" + kind)(*arguments)
+
+
+def _seal(key: str, topic: str, body: str):
+    return auth.Sealer(_bytes(key)).seal(topic, _bytes(body))
+
+
+def _open(key: str, topic: str, payload: str):
+    return auth.Sealer(_bytes(key)).open(topic, _bytes(payload))
+
+
+def _rule(rule: dict, values: list) -> list:
+    """Whether the rule is active after each value."""
+    active, states = False, []
+    for value in values:
+        active = rules.next_state(rule, value, active)
+        states.append(active)
+    return states
+
+
+def _episodes(found: list, readings: list) -> list:
+    """The changes after each reading (node, metric, value, boot, seq): rule's name, episode's id, raised."""
+    episodes = rules.Episodes()
+    episodes.set_rules(found)
+    return [[[c[0]["name"], c[1], c[2]] for c in episodes.evaluate(*reading)] for reading in readings]
+
+
+def _backlog(capacity: int, steps: list) -> list:
+    """What each step gives: seqs that went, were handed out or were forgotten, or when the next are due."""
+    backlog = Backlog(capacity, [])
+    return [_step(backlog, *step) for step in steps]
+
+
+def _step(backlog: Backlog, name: str, *arguments):
+    if name == "add":
+        boot, seq, now_ms = arguments
+        gone = backlog.add(Record(boot, seq, "temp", "25.00", '"C"', now_ms))
+        return gone and gone.seq
+    if name == "take":
+        return [record.seq for record in backlog.take(arguments[0])]
+    if name == "message":
+        boot, now_ms = arguments
+        return backlog.take(now_ms)[0].encoded(boot, now_ms).decode()
+    if name == "due":
+        return backlog.due_ms
+    if name == "up":
+        return backlog.link_up(arguments[0])
+    if name == "acknowledge":
+        return backlog.acknowledge(*arguments)
+    return [list(identity) for identity in backlog.identities()]
+
+
+def _uptime(bits: int, ticks: list) -> list:
+    """What the unwrapped clock says at each reading of a counter of so many bits."""
+    left = list(ticks)
+    half = 1 << (bits - 1)
+    clock = Uptime(lambda: left.pop(0), lambda new, old: (new - old + half) % (2 * half) - half)
+    return [clock.now_ms() for _ in range(len(ticks) - 1)]
+
+
+def _mqtt(steps: list) -> list:
+    """A client's session: what it says and what comes of what it hears."""
+    client = mqtt.Client("sensor-01", b"secret", ["clawland/sensor-01/cmd"], 0, 60)
+    said = []
+    for name, argument in steps:
+        if name == "hear":
+            try:
+                events = client.receive(_bytes(argument), 0)
+            except mqtt.MqttError as error:
+                events = [("error", str(error))]
+            said.append([[_text(part) if isinstance(part, bytes) else part for part in event] for event in events])
+        elif name == "publish":
+            client.publish(argument[0], _bytes(argument[1]), 0, argument[2])
+        elif name == "wait":
+            client.on_timer(argument)
+        if name != "hear":
+            said.append("hex:" + binascii.hexlify(bytes(client.out)).decode())
+            client.sent(len(client.out))
+    return said
+
+
+def _transaction(text: str):
+    return ring.decode(_bytes(text))
+
+
+def _lines(parts: list) -> list:
+    """The lines in a stream that arrives in these parts, and how many were spoilt."""
+    lines = serial.Lines()
+    found = [[kind, _text(body)] for part in parts for kind, body in lines.feed(_bytes(part))]
+    return [found, lines.spoilt]
+
+
+_DO = {
+    "backlog": _backlog,
+    "crc16": lambda text: serial.crc16(_bytes(text)),
+    "decode": _decode,
+    "encode": _encode,
+    "episodes": _episodes,
+    "hmac": lambda key, message: "hex:" + binascii.hexlify(auth.hmac_sha256(_bytes(key), _bytes(message))).decode(),
+    "line": lambda kind, body: serial.encode_line(kind, _bytes(body)),
+    "lines": _lines,
+    "mqtt": _mqtt,
+    "open": _open,
+    "password": lambda key: auth.mqtt_password(_bytes(key)),
+    "rule": _rule,
+    "seal": _seal,
+    "topic": lambda name: topics.split(name) and list(topics.split(name)),
+    "transaction": _transaction,
+    "uptime": _uptime,
+    "valid_id": ids.valid_id,
+    "valid_metric": ids.valid_metric,
+    "value": messages.encode_value,
+}
+
+if __name__ == "__main__":
+    sys.exit(run(sys.argv[1:]))
