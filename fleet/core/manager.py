@@ -161,6 +161,10 @@ class FleetCore:
         """Silence alerts for a while: see `fleet.core.maintenance`; the window's row. Raises ValueError."""
         return self.maintenance.add(window, now_ms)
 
+    def change_maintenance(self, window_id: str, changes: Message, now_ms: int) -> Message:
+        """Another end or reason; the window's row. Raises KeyError, Conflict, ValueError."""
+        return self.maintenance.change(window_id, changes, now_ms)
+
     def end_maintenance(self, window_id: str, now_ms: int) -> Message:
         """End a window now, or call it off before it begins; its row. Raises KeyError."""
         return self.maintenance.end(window_id, now_ms)
@@ -168,6 +172,10 @@ class FleetCore:
     def retry_notification(self, message_id: str, now_ms: int) -> Message:
         """Try a dead letter again, from its first attempt; its row. Raises KeyError."""
         return self.notices.retry(message_id, now_ms)
+
+    def discard_notification(self, message_id: str, now_ms: int) -> None:
+        """Forget a dead letter. Raises KeyError."""
+        self.notices.discard(message_id, now_ms)
 
     def request_command(
         self, action: str, target: str, params: Message, by: str, ttl_ms: int, now_ms: int, key: str | None = None

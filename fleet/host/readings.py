@@ -8,7 +8,7 @@ import base64
 import binascii
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, Select, func, select, tuple_
@@ -29,6 +29,7 @@ _COLUMNS = (
     READINGS.c.gateway,
     READINGS.c.stored_utc_ms,
 )
+LAST_DAY_MS = 253_402_300_799_000  # year 9999, the last that ISO 8601 writes with four digits
 _MAX_CURSOR_CHARS = 80
 _EPOCH = datetime(1970, 1, 1)
 
@@ -92,6 +93,13 @@ def utc_text(utc_ms: int | None) -> str | None:
         return (_EPOCH + timedelta(milliseconds=utc_ms)).isoformat(timespec="milliseconds") + "Z"
     except OverflowError:
         return None
+
+
+def utc_ms_of(at: datetime) -> int:
+    """UTC in ms; a time without an offset is UTC."""
+    if at.tzinfo is None:
+        at = at.replace(tzinfo=UTC)
+    return min(round(at.timestamp() * 1000), LAST_DAY_MS)
 
 
 def columns() -> tuple[Any, ...]:
