@@ -8,6 +8,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from fleet.host.key_commands import keys
 from fleet.host.pki.commands import pki
 
 EXIT_USAGE = 2
@@ -37,6 +38,7 @@ app = typer.Typer(
 
 
 app.add_typer(pki, name="pki")
+app.add_typer(keys, name="keys")
 
 
 def _show_version(wanted: bool) -> None:
@@ -166,6 +168,10 @@ def serve(
     redis_password_file: Annotated[
         Path | None, typer.Option(envvar=_env("REDIS_PASSWORD_FILE"), help="File with the password for --redis-url.")
     ] = None,
+    data_key_file: Annotated[
+        Path | None,
+        typer.Option(envvar=_env("DATA_KEY_FILE"), help="Keys of sensitive values at rest; see fleet keys."),
+    ] = None,
 ) -> None:
     """Run the fleet manager: the HTTP API, the rules, and the connection to the Event Hub.
 
@@ -197,6 +203,7 @@ def serve(
             retention=retention,
             redis_url=redis_url,
             redis_password_file=redis_password_file,
+            data_key_file=data_key_file,
         )
         from fleet.host.server import serve as run
 

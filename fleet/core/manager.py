@@ -26,8 +26,10 @@ from fleet.core.places import Places
 from fleet.core.registry import Registry
 from fleet.core.reports import Reports
 from fleet.core.rows import ReadingRow
+from fleet.core.sensitive import Sensitive
 from fleet.core.stores import Stores
 from fleet.core.transaction import Transaction
+from fleet.core.vault import Vault
 from fleet.wire import uplink
 from fleet.wire.uplink import Message, Rejected
 
@@ -35,8 +37,19 @@ from fleet.wire.uplink import Message, Rejected
 class FleetCore:
     """See `fleet.core`."""
 
-    def __init__(self, config: FleetConfig, restored: dict[str, list[Message]], rng: Any, now_ms: int) -> None:
-        """`restored`: rows by table, and `seen`: what readings the database holds; `rng`: like `random.Random`."""
+    def __init__(
+        self,
+        config: FleetConfig,
+        restored: dict[str, list[Message]],
+        rng: Any,
+        now_ms: int,
+        vault: Vault | None = None,
+    ) -> None:
+        """`restored`: rows by table, and `seen`: what readings the database holds; `rng`: like `random.Random`.
+
+        `vault` has the keys of sensitive values; without one there are none. Raises VaultError when `restored` needs
+        a key that is not there.
+        """
         self.config = config
         self.boot = int(rng.getrandbits(BOOT_BITS))
         self.stores = Stores(self)
@@ -45,6 +58,7 @@ class FleetCore:
         self.connection = Connection(self, rng, now_ms)
         self.certificates = Certificates(self, restored.get("slots", []))
         self.maintenance = Maintenance(self, restored.get("maintenance", []))
+        self.sensitive = Sensitive(self, restored, vault or Vault([], rng.randbytes))
         self.alerts = Alerts(self, restored)
         self.alarms = Alarms(self, now_ms)
         self.commands = Commands(self, restored.get("commands", []))
@@ -150,8 +164,11 @@ class FleetCore:
         self.registry.add_gateway(gateway, now_ms)
 
     def add_node(self, node: Message, now_ms: int) -> None:
-        """Register a node: id, type, site, gateway (its home), key (64 hex digits). Raises ValueError."""
+        """Register a node: id, type, site, gateway (its home), key (64 hex digits); of one that seals metrics also
+        `sealed` and `sealing_key`. Raises ValueError, Conflict."""
         self.registry.add_node(node, now_ms)
+        if "sealed" in node:
+            self.sensitive.set_sealing(node["id"], node["sealed"], node.get("sealing_key"), now_ms)
 
     def set_rules(self, rules: list[Message], now_ms: int) -> None:
         """Replace all rules. Raises ValueError."""

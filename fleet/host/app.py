@@ -21,6 +21,7 @@ from fleet.host import (
     place_routes,
     problems,
     rule_routes,
+    sensitive_routes,
     stream_routes,
 )
 from fleet.host.access import Doorkeeper
@@ -43,6 +44,7 @@ ROUTERS = (
     notification_routes,
     place_routes,
     rule_routes,
+    sensitive_routes,
     alert_routes,
     auth_routes,
     account_routes,

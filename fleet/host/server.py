@@ -25,8 +25,9 @@ from firmware.hosting.simclock import start_clock
 from firmware.hosting.trace import Tracer, open_trace
 from fleet.core.config import FleetConfig
 from fleet.core.manager import FleetCore
+from fleet.core.vault import Vault, VaultError
+from fleet.host import datakeys, notify
 from fleet.host import inventory as inventories
-from fleet.host import notify
 from fleet.host.app import make_app
 from fleet.host.database import database_of
 from fleet.host.inventory import Inventory
@@ -65,6 +66,7 @@ class Prepared:
     database: str | URL
     retention_ms: int | None
     redis_password: str | None
+    vault: Vault
 
 
 async def serve(settings: ServeSettings) -> None:
@@ -99,7 +101,8 @@ def _prepare(settings: ServeSettings) -> Prepared:
     stage, listening = Stage(), _listen(settings.host, settings.port)
     stage.authority = Authority(settings.data)
     http = _HttpServer(make_app(stage, rates_of(settings.rate_limit)))
-    return Prepared(settings, inventory, login, urls, listening, stage, http, database, retention_ms, redis_password)
+    secret = (redis_password, datakeys.vault_of(settings.data_key_file))
+    return Prepared(settings, inventory, login, urls, listening, stage, http, database, retention_ms, *secret)
 
 
 def _login(settings: ServeSettings) -> Login:
@@ -115,7 +118,7 @@ def _redis_password(settings: ServeSettings) -> str | None:
 
 def _latest(prepared: Prepared, core: FleetCore) -> LatestCache:
     url = prepared.settings.redis_url
-    return RedisLatest(url, prepared.redis_password, partial(liveness, core)) if url else MemoryLatest()
+    return RedisLatest(url, prepared.redis_password, partial(liveness, core), prepared.vault) if url else MemoryLatest()
 
 
 def _notify_urls(settings: ServeSettings) -> list[str]:
@@ -179,11 +182,12 @@ async def _run(prepared: Prepared, clock: Clock, tracer: Tracer, stop: asyncio.E
 
 
 def _open_state(prepared: Prepared) -> tuple[Storage, Keyring]:
-    storage = Storage(prepared.database)
+    storage = Storage(prepared.database, prepared.vault)
     try:
         keys = Keyring(prepared.settings.data)
         storage.open()
-    except (StorageError, TokenError) as error:
+        datakeys.settle(storage)
+    except (StorageError, TokenError, VaultError) as error:
         raise CannotRun(f"{storage.name}: {error}") from None
     return storage, keys
 
@@ -193,13 +197,23 @@ def _make_core(storage: Storage, inventory: Inventory | None, clock: Clock) -> t
         restored = storage.load()
     except StorageError as error:
         raise CannotRun(str(error)) from None
-    config = FleetConfig(fleet_id=inventory.fleet) if inventory else FleetConfig()
-    now_ms = clock.now_ms()
-    core = FleetCore(config, restored, random.Random(secrets.randbits(256)), now_ms)
+    try:
+        core, now_ms = _core_of(storage, restored, inventory, clock)
+    except VaultError as error:
+        raise CannotRun(f"{storage.name}: {error}; name the file of data keys with --data-key-file") from None
     core.learn_utc(clock.utc_ms(), now_ms)
     if inventory:
         inventories.apply(inventory, core, now_ms)
     return core, restored
+
+
+def _core_of(
+    storage: Storage, restored: dict[str, list[Row]], inventory: Inventory | None, clock: Clock
+) -> tuple[FleetCore, int]:
+    config = FleetConfig(fleet_id=inventory.fleet) if inventory else FleetConfig()
+    now_ms = clock.now_ms()
+    core = FleetCore(config, restored, random.Random(secrets.randbits(256)), now_ms, storage.vault)
+    return core, now_ms
 
 
 @contextlib.asynccontextmanager

@@ -47,6 +47,8 @@ class ServeSettings:
     retention: str | None = None
     redis_url: str | None = None
     redis_password_file: Path | None = None
+    data_key_file: Path | None = None
+    """Keys of sensitive values at rest."""
 
     def __post_init__(self) -> None:
         if self.hub is not None and self.hub_password_file is None and not self.hub_tls:
@@ -81,7 +83,7 @@ def read_secret(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
             text = file.read(MAX_SECRET_BYTES + 1)
-            _warn_if_shared(path, file.fileno())
+            warn_if_shared(path, file.fileno())
     except OSError as error:
         raise SettingsError(f"{path}: {error.strerror}") from None
     secret = text.splitlines()[0].strip() if text.strip() else b""
@@ -102,7 +104,7 @@ def read_secret_json(path: Path) -> dict[str, Any]:
     """The JSON object in a file of secrets. Raises SettingsError."""
     try:
         with path.open("rb") as file:
-            _warn_if_shared(path, file.fileno())
+            warn_if_shared(path, file.fileno())
             found = json.loads(file.read(MAX_FILE_BYTES))
     except OSError as error:
         raise SettingsError(f"{path}: {error.strerror}") from None
@@ -117,7 +119,7 @@ def read_lines(path: Path) -> list[str]:
     """The lines of a file of notification URLs, without blank ones and `#` comments. Raises SettingsError."""
     try:
         with path.open() as file:
-            _warn_if_shared(path, file.fileno())
+            warn_if_shared(path, file.fileno())
             lines = [line.strip() for line in file.read(MAX_FILE_BYTES).splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path}: {getattr(error, 'strerror', None) or 'not a text in UTF-8'}") from None
@@ -141,6 +143,7 @@ def read_toml(path: Path, section: str, known: Collection[str]) -> dict[str, Any
     return found
 
 
-def _warn_if_shared(path: Path, handle: int) -> None:
+def warn_if_shared(path: Path, handle: int) -> None:
+    """Logs a warning when others than its owner can read the open file."""
     if os.fstat(handle).st_mode & (stat.S_IRWXG | stat.S_IRWXO):
         LOG.warning("%s holds secrets and others can read it: chmod 600 %s", path, path)
