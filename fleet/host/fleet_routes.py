@@ -10,6 +10,7 @@ from fleet.core.rows import Secret
 from fleet.host import downsample, listing, readings
 from fleet.host.access import Doorkeeper
 from fleet.host.answers import DENIED, answer, problem_docs
+from fleet.host.bodies import Moment
 from fleet.host.latest_routes import add_latest
 from fleet.host.opening import ROLE, refuse_sealed, show
 from fleet.host.problems import Problem, unavailable
@@ -141,8 +142,8 @@ def _add_readings(routes: APIRouter, stage: Stage, doors: Doorkeeper) -> None:
         node_id: Annotated[str, Path(max_length=32)],
         caller: Annotated[Caller, viewer],
         metric: Annotated[str | None, Query(max_length=32)] = None,
-        since: Annotated[datetime | None, Query(alias="from", description="ISO 8601; the first moment")] = None,
-        until: Annotated[datetime | None, Query(alias="to", description="ISO 8601; the moment after the last")] = None,
+        since: Annotated[Moment | None, Query(alias="from", description="ISO 8601; the first moment")] = None,
+        until: Annotated[Moment | None, Query(alias="to", description="ISO 8601; the moment after the last")] = None,
         cursor: Cursor = None,
         limit: Limit = DEFAULT_PAGE,
         points: Points = None,
