@@ -98,7 +98,8 @@ class Sensitive:
         row = self.rows.get(metric)
         if row is not None:
             return None if row["doc"]["rules"] else f"{metric} is sensitive"
-        sealed_by = next((node for node in self.sealing if metric in self.sealed_of(node)), None)
+        nodes = self._core.registry.nodes
+        sealed_by = next((node for node in self.sealing if node in nodes and metric in self.sealed_of(node)), None)
         return sealed_by and f"{metric} is sealed by {sealed_by}"
 
     # --- the operator's requests ----------------------------------------------------------------------------------
