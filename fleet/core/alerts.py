@@ -11,7 +11,7 @@ from firmware.wire.rules import Episodes
 from fleet.core.conditions import Key, Sample
 from fleet.core.conditions import in_scope as is_in_scope
 from fleet.core.errors import Unknown
-from fleet.core.rows import ReadingRow, plain_of
+from fleet.core.rows import ReadingRow, Secret, plain_of
 from fleet.core.transaction import Transaction, Undo
 from fleet.core.watch import NO_NODE, Change, Watch, row_id
 from fleet.wire.condition import is_per_node
@@ -72,7 +72,9 @@ class Alerts:
         before = (self._evaluated.get(key), self.latest.get(key))
         self._evaluated[key] = min(row.utc_ms, utc_ms)  # a stamp from the future must not silence the present
         self.latest[key] = row
-        value = plain_of(row.value)
+        value: Any = row.value
+        if type(value) is Secret:
+            value = value.plain
         changes = () if value is None else self._episodes.evaluate(row.node, row.metric, value, row.boot, row.seq)
         tx.undo.append(partial(self._restore, key, before))
         if not changes and row.metric not in self._watch.metrics:

@@ -132,8 +132,10 @@ class Ingest:
         taken_ms = reading.get("utc_ms")
         quality = "estimated" if taken_ms is None else reading.get("time_quality", "exact")
         at_ms = utc_ms if taken_ms is None else taken_ms
-        metric, value = reading["metric"], reading.get("value")
-        if value is None or metric in core.sensitive.metrics:
+        metric = reading["metric"]
+        value: Any = reading.get("value")
+        perhaps_secret = value is None or metric in core.sensitive.metrics
+        if perhaps_secret:
             value = core.sensitive.value_of(reading, node, boot, seq)
         row = ReadingRow(node, boot, seq, metric, value, reading.get("unit"), at_ms, quality, gateway, utc_ms)
         seen = self._seen.get((node, boot))
@@ -144,7 +146,7 @@ class Ingest:
             return
         commit.rows.append(row)
         commit.added.append((seen, seq))
-        if type(value) is Secret and value.plain is None:
+        if perhaps_secret and type(value) is Secret and value.plain is None:
             commit.unreadable.append(row)
         if quality == "exact":
             for alert in core.alerts.on_reading(row, now_ms, commit.tx):

@@ -38,18 +38,10 @@ class FleetCore:
     """See `fleet.core`."""
 
     def __init__(
-        self,
-        config: FleetConfig,
-        restored: dict[str, list[Message]],
-        rng: Any,
-        now_ms: int,
-        vault: Vault | None = None,
+        self, config: FleetConfig, restored: dict[str, Any], rng: Any, now_ms: int, vault: Vault | None = None
     ) -> None:
-        """`restored`: rows by table, and `seen`: what readings the database holds; `rng`: like `random.Random`.
-
-        `vault` has the keys of sensitive values; without one there are none. Raises VaultError when `restored` needs
-        a key that is not there.
-        """
+        """`restored`: rows by table, and `seen`: what readings the database holds; `rng`: like `random.Random`;
+        `vault`: the keys of sensitive values. Raises VaultError when `restored` needs a key that is not there."""
         self.config = config
         self.boot = int(rng.getrandbits(BOOT_BITS))
         self.stores = Stores(self)
@@ -168,7 +160,7 @@ class FleetCore:
         `sealed` and `sealing_key`. Raises ValueError, Conflict."""
         self.registry.add_node(node, now_ms)
         if "sealed" in node:
-            self.sensitive.set_sealing(node["id"], node["sealed"], node.get("sealing_key"), now_ms)
+            self.sensitive.seal_as_listed(node["id"], node["sealed"], node.get("sealing_key"))
 
     def set_rules(self, rules: list[Message], now_ms: int) -> None:
         """Replace all rules. Raises ValueError."""

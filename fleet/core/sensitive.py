@@ -126,11 +126,21 @@ class Sensitive:
             raise Unknown(f"{metric!r} is not marked sensitive")
         self._drop(metric, True)
 
+    def seal_as_listed(self, node: str, metrics: list[str], key: str | None) -> None:
+        """What an inventory file says of a node, unless it was decided over the API. Raises as `set_sealing`."""
+        if not self.sealing.get(node, {}).get("doc", {}).get("managed"):
+            self._seal(node, metrics, key, False)
+
     def set_sealing(self, node: str, metrics: list[str], key: str | None, now_ms: int) -> None:
         """The node seals these metrics, with another key from now on unless `key` (64 hex digits) is None.
 
         Raises Unknown, Conflict, ValueError.
         """
+        self._seal(node, metrics, key, True)
+
+    # --- plumbing -------------------------------------------------------------------------------------------------
+
+    def _seal(self, node: str, metrics: list[str], key: str | None, by_hand: bool) -> None:
         if node not in self._core.registry.nodes:
             raise Unknown(f"there is no node {node!r}")
         if len(metrics) > MOST_SCOPES or not all(valid_metric(metric) for metric in metrics):
@@ -141,13 +151,14 @@ class Sensitive:
         if metrics and not keys:
             raise ValueError(f"{node} seals {metrics[0]}, so it needs a sealing key")
         before = self.sealing.get(node)
-        if before and sorted(before["doc"]["metrics"]) == sorted(metrics) and keys == self._keys[node]:
+        if not (before or metrics) or (
+            before and before["doc"]["metrics"] == sorted(metrics) and keys == self._keys[node]
+        ):
             return
-        doc = {"metrics": sorted(metrics), "keys": [self._close(key.hex().encode(), about_key(node)) for key in keys]}
+        closed = [self._close(key.hex().encode(), about_key(node)) for key in keys]
+        doc: Message = {"metrics": sorted(metrics), "keys": closed, "managed": by_hand}
         self._change("sealing", self.sealing, {"id": node, "doc": doc}, {"node": node}, False)
         self._learn(node, keys)
-
-    # --- plumbing -------------------------------------------------------------------------------------------------
 
     def _put(self, metric: object, doc: Message, by_hand: bool) -> bool:
         if not isinstance(metric, str) or not valid_metric(metric):

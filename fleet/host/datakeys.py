@@ -92,7 +92,8 @@ def check(storage: Storage) -> None:
     """Raises VaultError when a key is missing that values may be closed with, StorageError."""
     missing = [name for name in needed(storage) if name not in storage.vault.ids]
     if missing:
-        raise VaultError(f"the data key {missing[0]} is missing, and values may be closed with it")
+        reason = "and values may be closed with it: --data-key-file has to name a file that holds it"
+        raise VaultError(f"the data key {missing[0]} is missing, {reason}")
 
 
 def check_closing(storage: Storage) -> None:

@@ -14,10 +14,11 @@ from firmware.hosting.aes import aes_block
 from firmware.wire.sealing import seal
 from fleet.core.vault import Vault, VaultError
 from fleet.host import datakeys, reencrypt
+from fleet.host import inventory as inventories
 from fleet.host.reencrypt import Reencryption
 from fleet.host.settings import SettingsError
 from fleet.host.storage import Storage, StorageError
-from tests.fleet_host.stand import NODE, UTC_MS, Database, Served, problem, served
+from tests.fleet_host.stand import INVENTORY, NODE, UTC_MS, Database, Served, problem, served
 from tests.servers import RedisServer
 
 FLEET = "/api/v1/fleet"
@@ -288,6 +289,23 @@ async def test_a_rule_sees_sealed_values_only_where_it_is_allowed_to(fleet: Serv
     await fleet.settled()
     (alert,) = (await ask(fleet, "alerts"))["alerts"]
     assert (alert["rule"], alert["value"], alert["sealed"]) == ("air", None, True)
+
+
+async def test_what_was_decided_here_an_inventory_changes_no_more(fleet: Served, tmp_path: Path) -> None:
+    file, inventory = tmp_path / "inventory.json", json.loads(json.dumps(INVENTORY))
+    inventory["nodes"][0] |= {"sealed": ["co2"], "sealing_key": SEALING_KEY}
+    inventory["sensitive"] = [{"metric": "temp", "in": ["site:office"]}]
+    file.write_text(json.dumps(inventory))
+    core, now_ms = fleet.runtime.core, fleet.runtime.clock.now_ms()
+    for _ in range(2):
+        inventories.apply(inventories.load(file), core, now_ms)
+        assert await ask(fleet, f"nodes/{NODE}/sealing") == {"node_id": NODE, "metrics": ["co2"], "keys": 1}
+        assert list(core.sensitive.rows) == ["temp"]
+    await seals(fleet, "door")
+    await fleet.http.delete(f"{FLEET}/sensitive/temp", headers=fleet.as_role("admin"))
+    inventories.apply(inventories.load(file), core, now_ms)
+    assert await ask(fleet, f"nodes/{NODE}/sealing") == {"node_id": NODE, "metrics": ["door"], "keys": 2}
+    assert list(core.sensitive.rows) == []
 
 
 # --- Redis, and other keys ------------------------------------------------------------------------------------------
