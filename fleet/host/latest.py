@@ -40,7 +40,8 @@ class Latest(NamedTuple):
         """For a cache outside of this process: a secret is closed with a data key."""
         found: list[Any] = list(self)
         if type(self.value) is Secret:
-            found[1] = {"sealed": vault.close(orjson.dumps(self.value.plain), _about(node, self.metric, self.utc_ms))}
+            about, plain = _about(node, self.metric, self.utc_ms), self.value.plain
+            found[1] = {"sealed": None if plain is None else vault.close(orjson.dumps(plain), about)}
         return orjson.dumps(found)
 
     @classmethod
@@ -48,11 +49,16 @@ class Latest(NamedTuple):
         """What `encode` made; a secret that cannot be opened has no value."""
         metric, value, unit, utc_ms, *rest = orjson.loads(text)
         if isinstance(value, dict):
-            try:
-                value = Secret(orjson.loads(vault.open(value["sealed"], _about(node, metric, utc_ms))))
-            except VaultError:
-                value = Secret(None)
+            value = Secret(_opened(value["sealed"], _about(node, metric, utc_ms), vault))
         return cls(metric, value, unit, utc_ms, *rest)
+
+
+def _opened(closed: str | None, about: bytes, vault: Vault) -> Value | None:
+    try:
+        found: Value | None = None if closed is None else orjson.loads(vault.open(closed, about))
+    except VaultError:
+        return None
+    return found
 
 
 def _about(node: str, metric: str, utc_ms: int) -> bytes:

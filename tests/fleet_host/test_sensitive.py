@@ -336,6 +336,20 @@ async def test_redis_never_has_the_text(tmp_path: Path, redis_server: RedisServe
         assert (await ask(fleet, f"nodes/{NODE}/latest", "viewer"))["latest"][0]["value"] is None
 
 
+async def test_a_sealed_value_that_nobody_can_open_is_no_trouble_for_redis(
+    tmp_path: Path, redis_server: RedisServer
+) -> None:
+    async with served(tmp_path, redis=redis_server) as fleet:
+        fleet.delivers(readings("b-1", SECRET, sealed_by=SEALING_KEY))
+        await fleet.settled()
+        async with asyncio.timeout(10):
+            while "sealed" not in redis_texts(redis_server):
+                await ask(fleet, "latest")
+                await asyncio.sleep(0.01)
+        (shown,) = (await ask(fleet, f"nodes/{NODE}/latest"))["latest"]
+        assert (shown["value"], shown["sealed"], shown["unreadable"]) == (None, True, True)
+
+
 async def test_everything_is_closed_anew_with_the_newest_key_and_an_interrupted_pass_goes_on(
     tmp_path: Path, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
