@@ -26,7 +26,9 @@ def fleet_command(deployment: Deployment, hub_port: int) -> Command:
     arguments = (
         *("serve", "--data", str(deployment.data(FLEET)), "--host", LOOPBACK, "--port", "0"),
         *("--hub", f"{LOOPBACK}:{hub_port}", "--hub-password-file", str(deployment.fleet_password())),
-        *("--inventory", str(deployment.inventory()), "--sim-clock", "--trace"),
+        *("--inventory", str(deployment.inventory())),
+        *(("--data-key-file", str(deployment.data_keys())) if deployment.data_key else ()),
+        *("--sim-clock", "--trace"),
     )
     return lambda trace: python_command("fleet.cli", *arguments, str(trace))
 

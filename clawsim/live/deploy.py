@@ -23,6 +23,7 @@ from typing import Any
 import tomli_w
 
 from clawsim.scenario.plan import FLEET, GatewayPlan, NodePlan, Plan
+from clawsim.sealing import inventory_of, sealed_by, sealing_name, sealing_nodes, sensitive
 from firmware.wire.auth import KEY_BYTES, mqtt_password
 
 LOOPBACK = "127.0.0.1"
@@ -81,7 +82,9 @@ class Deployment:
         self._for_good = for_good
         self.fleet_id = plan.fleet_id if for_good else f"{plan.fleet_id[:24].rstrip('-')}-{entropy(3).hex()}"
         devices = [gateway.id for gateway in plan.gateways] + [node.id for node in plan.nodes]
-        self.keys = {device: (keys or {}).get(device) or entropy(KEY_BYTES) for device in devices}
+        names = devices + [sealing_name(node) for node in sealing_nodes(plan)]
+        self.keys = {name: (keys or {}).get(name) or entropy(KEY_BYTES) for name in names}
+        self.data_key = entropy(KEY_BYTES) if sealing_nodes(plan) else None
         self.manager_password = entropy(KEY_BYTES).hex().encode()
         self.addresses = Addresses.for_clients([FLEET, *devices])
         self._incarnations: dict[str, int] = {}
@@ -106,6 +109,10 @@ class Deployment:
 
     def inventory(self) -> Path:
         return self.directory / "inventory.json"
+
+    def data_keys(self) -> Path:
+        """The data key of a fleet manager that keeps what nodes sealed."""
+        return self.directory / "data.key"
 
     def next_trace(self, who: str) -> Path:
         """The trace file of the next process of ``who``: each has its own, for a killed one may leave a torn line."""
@@ -132,6 +139,8 @@ class Deployment:
             write_private(self.hub_credentials(), json.dumps(self._hub_credentials()))
             write_private(self.fleet_password(), self.manager_password.decode() + "\n")
         write_private(self.inventory(), json.dumps(self._inventory()))
+        if self.data_key is not None:
+            write_private(self.data_keys(), self.data_key.hex() + "\n")
 
     def write_gateway(
         self, gateway: GatewayPlan, hub_port: int, advertise_port: int, broker: str, local_port: int = 0
@@ -160,6 +169,7 @@ class Deployment:
                 "fleet": self.fleet_id,
                 "type": node.type,
                 "key_file": str(self._key_file(node.id)),
+                "sealing_key_file": str(self._key_file(sealing_name(node.id))) if sealed_by(node) else None,
                 "data": str(self.data(node.id)),
                 "backlog_readings": node.backlog_readings,
                 "seed": f"{self.plan.seed}/{node.id}",
@@ -191,6 +201,7 @@ class Deployment:
             "high": sensor.high,
             "every_ms": sensor.every_ms,
             "event": sensor.event,
+            "sealed": True if sensor.sealed else None,
             "signal": signal,
         }
 
@@ -222,11 +233,13 @@ class Deployment:
             ],
             "nodes": [self._inventory_node(node) for node in self.plan.nodes],
             "rules": [rule.record() for rule in self.plan.rules],
+            "sensitive": sensitive(self.plan),
         }
 
     def _inventory_node(self, node: NodePlan) -> dict[str, Any]:
         where: dict[str, Any] = {"site": node.site, "gateway": node.gateway}
         where |= {"groups": list(node.groups)} if node.groups else {}
+        where |= inventory_of(node, self.keys.get(sealing_name(node.id), b""))
         return {"id": node.id, "type": node.type, **where, "key": self.keys[node.id].hex()}
 
 

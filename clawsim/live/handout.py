@@ -40,6 +40,8 @@ def _cloud(deployment: Deployment, ports: Ports, directory: Path) -> list[str]:
     data = directory / deployment.data(FLEET).relative_to(deployment.directory)
     inventory = directory / deployment.inventory().relative_to(deployment.directory)
     serve = f"fleet serve --data {data} --inventory {inventory} --port {ports.http} --hub-port {ports.hub}"
+    if deployment.data_key:
+        serve += f" --data-key-file {directory / deployment.data_keys().relative_to(deployment.directory)}"
     token = f"fleet token --data {data} --role operator --for YOUR-NAME"
     return [
         "# the cloud, with its own Event Hub; a token for its API",

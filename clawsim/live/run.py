@@ -26,6 +26,7 @@ from clawsim.live.trips import trip_lag_ms
 from clawsim.live.world import LiveWorld
 from clawsim.randomness import secret
 from clawsim.scenario.plan import FLEET, HUB, Plan
+from clawsim.sealing import sealing_name, sealing_nodes
 from clawsim.trace import EventLog, TraceEvent
 from firmware.hosting.clock import ScaledClock
 
@@ -73,7 +74,8 @@ def _virtual_keys(plan: Plan, real: frozenset[str]) -> dict[str, bytes]:
     """The keys that virtual parts know: those of every device, unless nothing is virtual."""
     if real >= everything(plan):
         return {}
-    return {device: secret(plan.seed, device) for device in everything(plan) - {HUB, FLEET}}
+    sealing = {sealing_name(node) for node in sealing_nodes(plan)}
+    return {device: secret(plan.seed, device) for device in (everything(plan) - {HUB, FLEET}) | sealing}
 
 
 def _which(program: str) -> str | None:

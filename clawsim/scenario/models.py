@@ -101,6 +101,7 @@ class Sensor(Strict):
     decimals: int | None = Field(default=None, ge=0, le=6, description="Resolution: 2 means steps of 0.01")
     range: Annotated[list[Real], Field(min_length=2, max_length=2)] | None = None
     event: bool | None = Field(default=None, description="Forwarded at once instead of aggregated")
+    sealed: bool = Field(default=False, description="Only the fleet manager can read it; rules at gateways cannot")
 
 
 class NodeGroup(Strict):

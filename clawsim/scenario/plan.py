@@ -63,6 +63,8 @@ class SensorPlan:
     every_ms: int | None
     signal: Json
     event: bool
+    sealed: bool = False
+    """Its values are for the fleet manager's eyes only: see `firmware.wire.sealing`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from clawsim.scenario.base import Strict
@@ -32,7 +33,8 @@ def resolve_sensor(sensor: Sensor, context: Context) -> SensorPlan | None:
     if signal is None:
         return None
     low, high = (int(scaled(bound, metric.decimals)) for bound in (metric.low, metric.high))
-    return SensorPlan(metric.name, metric.unit, metric.kind, metric.decimals, low, high, every_ms, signal, metric.event)
+    shape = (metric.name, metric.unit, metric.kind, metric.decimals, low, high)
+    return SensorPlan(*shape, every_ms, signal, metric.event, sensor.sealed)
 
 
 def for_node(sensor: SensorPlan, node_id: str, context: Context) -> SensorPlan:
@@ -40,17 +42,7 @@ def for_node(sensor: SensorPlan, node_id: str, context: Context) -> SensorPlan:
     if "noise" not in sensor.signal:
         return sensor
     signal = {**sensor.signal, "seed": context.draw(2**63, "noise", node_id, sensor.metric)}
-    return SensorPlan(
-        sensor.metric,
-        sensor.unit,
-        sensor.kind,
-        sensor.resolution_exp,
-        sensor.low,
-        sensor.high,
-        sensor.every_ms,
-        signal,
-        sensor.event,
-    )
+    return replace(sensor, signal=signal)
 
 
 def _metric(sensor: Sensor, context: Context) -> Metric | None:

@@ -105,7 +105,8 @@ def _ids(ids: Sequence[str]) -> str:
 def _sensor(sensor: SensorPlan) -> str:
     noise = " + noise" if "noise" in sensor.signal else ""
     how = f"every {spoken(sensor.every_ms * 1000)}" if sensor.every_ms is not None else "at its own instants"
-    return f"{sensor.metric} {how} ({sensor.signal['kind']}{noise})"
+    sealed = ", sealed" if sensor.sealed else ""
+    return f"{sensor.metric} {how}{sealed} ({sensor.signal['kind']}{noise})"
 
 
 def _recordings(plan: Plan) -> Iterator[str]:

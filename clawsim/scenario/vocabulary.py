@@ -62,6 +62,7 @@ _GATEWAYS = (
         "gateway.down", "the fleet manager heard nothing of the gateway", FLEET, ("gateway", "silent_ms"), "gateway"
     ),
     EventKind("gateway.up", "the fleet manager hears the gateway (again)", FLEET, ("gateway", "down_ms"), "gateway"),
+    EventKind("rule.blind", "a gateway's rule asks for a sealed value", GATEWAY, ("rule", "node", "metric"), "node"),
     EventKind("batch.sent", "a gateway sent a batch", GATEWAY, ("batch", "readings", "bytes", "late")),
     EventKind("batch.acknowledged", "the cloud has a batch on disk", GATEWAY, ("batch", "readings")),
 )
@@ -78,11 +79,15 @@ _FLEET = (
         "alert.raised",
         "a rule's condition became true: an episode begins",
         ANY,
-        ("id", "node", "rule", "value", "by", "silenced", "scope"),
+        ("id", "node", "rule", "value", "by", "silenced", "scope", "sealed"),
         "node",
     ),
     EventKind(
-        "alert.cleared", "an episode ended", ANY, ("id", "node", "rule", "value", "by", "silenced", "scope"), "node"
+        "alert.cleared",
+        "an episode ended",
+        ANY,
+        ("id", "node", "rule", "value", "by", "silenced", "scope", "sealed"),
+        "node",
     ),
     EventKind("command.queued", "a command was accepted", ANY, ("id", "action", "target", "by"), "target"),
     EventKind("command.sent", "a command left for its target", ANY, ("id", "action", "target"), "target"),
@@ -116,13 +121,26 @@ _FLEET = (
     EventKind("node.decommissioned", "a node left the fleet", FLEET, ("node",), "node"),
     EventKind("gateway.registered", "a gateway came into the fleet by the API", FLEET, ("gateway",), "gateway"),
     EventKind("rule.changed", "a rule was added, changed or removed by the API", FLEET, ("rule",)),
+    EventKind("notification.discarded", "somebody gave a dead letter up", FLEET, ("id", "subject")),
+    EventKind("maintenance.added", "a maintenance window was added", FLEET, ("id", "on")),
+    EventKind("maintenance.changed", "a maintenance window got another end or reason", FLEET, ("id", "on")),
+    EventKind("maintenance.ended", "a maintenance window was ended by hand", FLEET, ("id", "on")),
+    EventKind("sensitive.changed", "a metric was marked sensitive, or is so no more", FLEET, ("metric",)),
+    EventKind("sealing.changed", "a node got another sealing key, or other metrics to seal", FLEET, ("node",), "node"),
     EventKind("command.refused", "a rule's command cannot be sent", FLEET, ("rule", "target", "reason"), "target"),
     EventKind("certificate.expiring", "a certificate runs out soon, or has run out", FLEET, ("name", "days")),
     EventKind("config.applied", "a gateway has a configuration on disk", GATEWAY, ("version", "hash")),
 )
 _READINGS = (
-    EventKind("reading.produced", "a node took a reading", NODE, ("boot", "seq", "metric", "value")),
+    EventKind("reading.produced", "a node took a reading", NODE, ("boot", "seq", "metric", "value", "sealed")),
     EventKind("reading.stored", "the fleet manager stored a reading", FLEET, ("node", "boot", "seq", "metric"), "node"),
+    EventKind(
+        "reading.unreadable",
+        "a sealed reading is stored that no key opens",
+        FLEET,
+        ("node", "boot", "seq", "metric", "reason"),
+        "node",
+    ),
     EventKind("reading.lost", "a reading was dropped", ANY, ("node", "boot", "seq", "cause"), "node"),
     EventKind("reading.redelivered", "a copy of a reading was discarded", ANY, ("node", "boot", "seq"), "node"),
     EventKind("reading.conflict", "the same identity came with other content", ANY, ("node", "boot", "seq"), "node"),

@@ -185,7 +185,7 @@ class _Runtime:
 
     async def read(self, query: Callable[..., Any], *args: Any) -> Any:
         """A query of the database: of a copy in SQL, for the few times that a scenario asks."""
-        storage = Storage("sqlite+pysqlite:///:memory:")
+        storage = Storage("sqlite+pysqlite:///:memory:", self._world.fleet.vault)
         try:
             storage.open()
             storage.perform(self._world.fleet.database.as_writes())

@@ -6,7 +6,7 @@ Each applies one Store's writes as one transaction and restores the core from wh
 from collections.abc import Iterator
 from typing import Any
 
-from fleet.core.rows import ReadingRow
+from fleet.core.rows import ReadingRow, same_content
 from fleet.wire.ranges import SeqRanges
 
 Identity = tuple[str, int, int]
@@ -130,8 +130,7 @@ class FleetDatabase:
 
     def _differs(self, row: ReadingRow) -> bool:
         stored = self.readings[row.node, row.boot][row.seq]
-        kinds = (type(stored.value) is bool, type(row.value) is bool)  # True is not 1 in a database
-        return (stored.metric, stored.value) != (row.metric, row.value) or kinds[0] != kinds[1]
+        return stored.metric != row.metric or not same_content(stored.value, row.value)
 
 
 def _ranges(rows: dict[int, ReadingRow]) -> SeqRanges:

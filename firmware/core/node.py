@@ -13,6 +13,7 @@ from firmware.core.stores import Stores
 from firmware.wire import messages
 from firmware.wire.auth import Sealer
 from firmware.wire.outputs import Connect, Disconnect, Event, Sample, Scan, Send, Store
+from firmware.wire.sealing import seal
 from firmware.wire.topics import topic
 
 BACKLOG_READINGS = 1000
@@ -23,7 +24,8 @@ class NodeCore:
 
     def __init__(self, config: dict, flash: dict, rng, now_ms: int) -> None:
         """`config`: id, fleet, key, home {id, target}, sensors; optional type, version, heartbeat_ms,
-        backlog_readings, free_memory_kb, battery_mv.  `flash`: {"slots": {...}, "readings": [...]} as restored."""
+        backlog_readings, free_memory_kb, battery_mv, and for sealed sensors `seal_block`: AES under the node's sealing
+        key, 16 bytes at a time.  `flash`: {"slots": {...}, "readings": [...]} as restored."""
         slots = flash.get("slots", {})
         self.id: str = config["id"]
         self.fleet: str = config["fleet"]
@@ -31,6 +33,9 @@ class NodeCore:
         self.backlog = Backlog(config.get("backlog_readings", BACKLOG_READINGS), flash.get("readings", []))
         self.sensors = [Sensor(sensor, now_ms) for sensor in config["sensors"]]
         self._sealer = Sealer(config["key"])
+        self._seal_block = config.get("seal_block")
+        if self._seal_block is None and any([sensor.sealed for sensor in self.sensors]):
+            raise ValueError("a sensor is sealed, and there is no sealing key")
         self.topics = {name: topic(self.id, name) for name in ("heartbeat", "beacon", "ack", "cmd", "received")}
         for sensor in self.sensors:
             self.topics[sensor.metric] = topic(self.id, sensor.metric)
@@ -85,7 +90,8 @@ class NodeCore:
         fault = sensor.check(value)
         if fault:
             if fault != sensor.fault:
-                self.event("sensor.fault", {"metric": sensor.metric, "reason": fault, "value": sensor.number(value)})
+                said = None if sensor.sealed else sensor.number(value)
+                self.event("sensor.fault", {"metric": sensor.metric, "reason": fault, "value": said})
             sensor.fault = fault
             return
         sensor.fault = ""
@@ -177,8 +183,14 @@ class NodeCore:
         outputs = self._outputs
         seq = self.next_seq
         self.next_seq = seq + 1
-        record = Record(self.boot, seq, sensor.metric, sensor.text(value), sensor.unit, now_ms, sensor.event)
-        event = {"boot": self.boot, "seq": seq, "metric": sensor.metric, "value": sensor.number(value)}
+        text = sensor.text(value)
+        event = {"boot": self.boot, "seq": seq, "metric": sensor.metric}
+        if sensor.sealed:
+            text = seal(self._seal_block, self.id, sensor.metric, self.boot, seq, text)
+            event["sealed"] = True
+        else:
+            event["value"] = sensor.number(value)
+        record = Record(self.boot, seq, sensor.metric, text, sensor.unit, now_ms, sensor.event)
         flash = [record.metric, record.value, record.unit, now_ms - self.start_ms, record.event]
         outputs.append(Store(None, [("keep", self.boot, seq, flash)]))
         outputs.append(Event("reading.produced", event))

@@ -12,6 +12,7 @@ class Sensor:
         self.metric: str = config["metric"]
         self.unit: str = encode_value(config.get("unit") or "", 0)  # as JSON text: the same for every reading
         self.event: bool = bool(config.get("event"))  # forwarded at once instead of aggregated
+        self.sealed: bool = bool(config.get("sealed"))  # for the fleet manager's eyes only
         self.exp: int = config.get("exp") or 0
         self._scale = 10**self.exp
         self.low: int = _or(config.get("low"), -MAX_MS)  # what a message can carry

@@ -15,6 +15,7 @@ id = "sensor-01"
 type = "microclaw"               # or "picoclaw"
 fleet = "clawland"
 key_file = "sensor-01.key"       # 64 hexadecimal digits, from `fleet nodes add`; chmod 600
+# sealing_key_file = "sensor-01.sealing.key"   # the same, for sensors with `sealed = true`; no gateway has it
 data = "sensor-01"               # directory of the flash
 # sync = true                    # have the disk confirm each write
 # heartbeat_ms = 60000
@@ -37,6 +38,7 @@ low = -4000
 high = 8500
 every_ms = 60000
 signal = { kind = "sine", mean = 22.0, amplitude = 3.0, period_ms = 86400000 }
+# sealed = true                  # only the fleet manager can read the values; needs sealing_key_file
 """
 
 NODE_TYPES = ("microclaw", "picoclaw", "picclaw")
@@ -76,6 +78,8 @@ def load_settings(file: Path) -> NodeSettings:
         raise root.fail("sensors", "a node needs at least one [[sensors]] table")
     core = {**_core_settings(node), "home": _home(gateway), "sensors": [_sensor(table) for table in sensors]}
     _refuse_repeats(sensors, core["sensors"])
+    if "seal_block" not in core and any(sensor["sealed"] for sensor in core["sensors"]):
+        raise node.fail("sealing_key_file", "is missing: a sensor is sealed")
     settings = NodeSettings(
         core=core,
         signals=tuple(_signal(table, sensor) for table, sensor in zip(sensors, core["sensors"], strict=True)),
@@ -102,6 +106,10 @@ def _core_settings(node: Table) -> dict[str, Any]:
     }
     if node.has("version"):
         core["version"] = node.text("version")
+    if node.has("sealing_key_file"):
+        from firmware.hosting.aes import aes_block  # loads a library that most nodes need not have
+
+        core["seal_block"] = aes_block(node.key_file("sealing_key_file"))
     for key in ("free_memory_kb", "battery_mv"):
         if node.has(key):
             core[key] = node.integer(key, 0, _MAX_VALUE)
@@ -125,6 +133,7 @@ def _sensor(table: Table) -> dict[str, Any]:
         "high": table.optional_integer("high", -_MAX_VALUE, _MAX_VALUE),
         "every_ms": table.optional_integer("every_ms", 1, _MAX_MS),
         "event": table.boolean("event", False),
+        "sealed": table.boolean("sealed", False),
     }
 
 

@@ -6,6 +6,8 @@ ignored, so that either side can be newer than the other.
 
 import json
 
+from firmware.wire.sealing import MARK, blob_of
+
 MAX_NODE_MESSAGE_BYTES = 512
 MAX_TEXT_CHARS = 64
 BOOT_BITS = 30
@@ -57,12 +59,13 @@ def encode_value(value: object, exp: int) -> str:
 
 def encode_reading(value: str, unit: str, boot: int, seq: int, clock: str, ms: int, event: bool = False) -> bytes:
     """A reading; `value` and `unit` are JSON text, `clock` is `age_ms` (this boot) or `up_ms` (uptime, for an earlier
-    boot).
+    boot). A `value` that is sealed, after `MARK`, is sent as such.
 
     An `event` (a door, a leak) is to be forwarded at once.
     """
     end = ',"event":true}' if event else "}"
-    return ('{"value":%s,"unit":%s,"boot":%d,"seq":%d,"%s":%d%s' % (value, unit, boot, seq, clock, ms, end)).encode()
+    start = '{"sealed":"%s"' % value[1:] if value[0] == MARK else '{"value":%s' % value
+    return ('%s,"unit":%s,"boot":%d,"seq":%d,"%s":%d%s' % (start, unit, boot, seq, clock, ms, end)).encode()
 
 
 def decode_reading(payload: bytes) -> "dict | None":
@@ -71,14 +74,20 @@ def decode_reading(payload: bytes) -> "dict | None":
 
 
 def check_reading(found: object) -> "dict | None":
-    """A reading that can be vouched for, or None: `value`, and with an identity `boot`, `seq`, `age_ms` or `up_ms`."""
-    if not isinstance(found, dict) or not _is_value(found.get("value")):
+    """A reading that can be vouched for, or None: `value`, and with an identity `boot`, `seq`, `age_ms` or `up_ms`.
+
+    One with `sealed` instead of a value always has its identity, for that is the seal's nonce.
+    """
+    if not isinstance(found, dict):
+        return None
+    sealed = "value" not in found and blob_of(found.get("sealed")) is not None
+    if not sealed and not _is_value(found.get("value")):
         return None
     unit = found.get("unit")
     if unit is not None and not (isinstance(unit, str) and len(unit) <= MAX_TEXT_CHARS):
         return None
     boot, seq = found.get("boot"), found.get("seq")
-    if boot is None and seq is None:
+    if boot is None and seq is None and not sealed:
         return found
     ms = found["up_ms"] if "up_ms" in found else found.get("age_ms", 0)
     if type(boot) is not int or type(seq) is not int or type(ms) is not int:

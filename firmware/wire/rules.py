@@ -60,6 +60,10 @@ class Episodes:
         for key in [key for key in self.open if key[0] not in self.rules]:
             del self.open[key]
 
+    def about(self, metric: str) -> list:
+        """The rules that look at this metric."""
+        return list(self._by_metric.get(metric, ()))
+
     def evaluate(self, node: str, metric: str, value: object, boot: int, seq: int) -> list:
         """What this reading changes: `(rule, episode id, raised)`; most readings change nothing."""
         changes = []

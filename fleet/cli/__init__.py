@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from fleet.cli import around, hub, serve, upkeep
+from fleet.host.key_commands import keys
 from fleet.host.pki.commands import pki
 from fleet.operator import alerts, nodes, rules, send, status
 
@@ -46,6 +47,7 @@ app.add_typer(alerts.app, name="alerts")
 app.add_typer(rules.app, name="rules")
 app.add_typer(hub.app, name="hub", short_help="Run the Event Hub alone, or examine one.")
 app.add_typer(pki, name="pki", short_help="Certificates for MQTT over TLS.")
+app.add_typer(keys, name="keys", short_help="Keys of sensitive values at rest.")
 around.add_to(app)
 
 

@@ -95,6 +95,10 @@ class ServeOptions:
     redis_password_file: Annotated[
         Path | None, typer.Option(envvar=env("REDIS_PASSWORD_FILE"), help="File with the password for --redis-url.")
     ] = None
+    data_key_file: Annotated[
+        Path | None,
+        typer.Option(envvar=env("DATA_KEY_FILE"), help="Keys of sensitive values at rest; see fleet keys."),
+    ] = None
     sim_clock: SimClock = False
     log_level: LogLevel = "warning"
     log_format: LogFormat = "text"

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 AGAIN_MS = 5_000
 COOLDOWN = "cooldown"
+SEALED = "sealed"  # what people read in the place of a sensitive value
 TELLING = ("alert", "notify", "both")
 
 
@@ -53,6 +54,8 @@ class Alarms:
         if row["node"] is None:
             del fields["node"]
             fields["scope"] = scope_of(rule)
+        if row["doc"].get("sealed"):
+            fields["sealed"] = True
         if row["doc"].get("silenced") is not None:
             fields["silenced"] = row["doc"]["silenced"]
         tx.upsert("alerts", row)
@@ -144,11 +147,12 @@ class Alarms:
         """Tell people of an episode, whoever decided it."""
         doc, state, node = row["doc"], row["state"], row["node"]
         value = doc["value"] if state == "raised" else doc.get("cleared_value", doc["value"])
+        says = SEALED if doc.get("sealed") else None
         where = node or scope_of(rule)
         subject = f"{row['rule']} on {where}: {state}"
-        body = f"Decided by {doc['by']}; value {doc['value']}."
+        body = f"Decided by {doc['by']}; value {says or doc['value']}."
         if rule.get("message"):
-            fields = {"node": where, "rule": row["rule"], "value": shown(value), "severity": doc["severity"]}
+            fields = {"node": where, "rule": row["rule"], "value": says or shown(value), "severity": doc["severity"]}
             site = self._core.registry.nodes.get(node, {}).get("doc", {}).get("site") if node else None
             text = fill(rule["message"], fields | {"site": site or where, "metric": main_metric(rule["when"])})
             subject, body = (text if state == "raised" else f"{text} (cleared)"), f"{subject}. {body}"

@@ -11,7 +11,7 @@ from firmware.wire.rules import Episodes
 from fleet.core.conditions import Key, Sample
 from fleet.core.conditions import in_scope as is_in_scope
 from fleet.core.errors import Unknown
-from fleet.core.rows import ReadingRow
+from fleet.core.rows import ReadingRow, Secret, plain_of
 from fleet.core.transaction import Transaction, Undo
 from fleet.core.watch import NO_NODE, Change, Watch, row_id
 from fleet.wire.condition import is_per_node
@@ -29,7 +29,7 @@ class Alerts:
         self._core = core
         self._late_ms, self._most = core.config.late_ms, core.config.kept_commands
         self._episodes = Episodes()
-        self._watch = Watch(self._in_scope, core.config.for_lag_ms, self.knows)
+        self._watch = Watch(self.is_in_scope, core.config.for_lag_ms, self.knows)
         self._pending = restored.get("pending", [])
         self._evaluated: dict[Key, int] = {}
         self.rules: dict[str, Message] = {}
@@ -72,14 +72,17 @@ class Alerts:
         before = (self._evaluated.get(key), self.latest.get(key))
         self._evaluated[key] = min(row.utc_ms, utc_ms)  # a stamp from the future must not silence the present
         self.latest[key] = row
-        changes = self._episodes.evaluate(row.node, row.metric, row.value, row.boot, row.seq)
+        value: Any = row.value
+        if type(value) is Secret:
+            value = value.plain
+        changes = () if value is None else self._episodes.evaluate(row.node, row.metric, value, row.boot, row.seq)
         tx.undo.append(partial(self._restore, key, before))
         if not changes and row.metric not in self._watch.metrics:
             return []
         found = [self._plain(rule, episode, raised, row, tx.undo) for rule, episode, raised in changes]
         if row.metric in self._watch.metrics:
             at_ms = now_ms - max(0, utc_ms - row.utc_ms)
-            sample = Sample(at_ms, row.value, row.boot, row.seq)
+            sample = Sample(at_ms, value, row.boot, row.seq)
             found += [self._watched(change, tx.undo) for change in self._watch.on_sample(key, sample, now_ms, tx)]
         return found
 
@@ -140,7 +143,11 @@ class Alerts:
         if known is not None and (raised or known["state"] == "cleared"):
             return None
         utc_ms = message.get("reading_utc_ms") or message.get("utc_ms")
-        row = known or _new_row(episode, node, rule, utc_ms, message.get("value"), "gateway", self.rules.get(rule))
+        hidden = self._core.sensitive.hides(self.rules.get(rule), node)
+        value = None if hidden else message.get("value")
+        row = known or _new_row(episode, node, rule, utc_ms, value, "gateway", self.rules.get(rule))
+        if hidden:
+            row["doc"]["sealed"] = True
         table = self._open_of(rule)
         opened = table.get((rule, node))
         undo.append(lambda: _put_back(table, (rule, node), opened))
@@ -166,7 +173,7 @@ class Alerts:
         undo.append(lambda: _put_back(self._evaluated, key, before))
 
     def _plain(self, rule: Message, episode: str, raised: bool, row: ReadingRow, undo: list[Undo]) -> Message:
-        return self._change(Change(rule, episode, raised, row.node, row.value, 0), row.utc_ms, undo)
+        return self._change(Change(rule, episode, raised, row.node, plain_of(row.value), 0), row.utc_ms, undo)
 
     def _watched(self, change: Change, undo: list[Undo]) -> Message:
         return self._change(change, change.at_ms + self._watch.utc_offset_ms, undo)
@@ -174,9 +181,14 @@ class Alerts:
     def _change(self, change: Change, utc_ms: int, undo: list[Undo]) -> Message:
         """The row of an episode that begins or ends."""
         rule, episode, raised, node, value, _ = change
+        hidden = self._core.sensitive.hides(rule, node or None)
+        if hidden:
+            value = None
         old = self.rows.get(episode)
         key = (rule["name"], node)
         opened = _new_row(episode, node or None, rule["name"], utc_ms if raised else None, value, "cloud", rule)
+        if hidden:
+            opened["doc"]["sealed"] = True
         if raised:
             row = opened
             undo.append(lambda: self._unraise(key, episode))
@@ -213,11 +225,12 @@ class Alerts:
         offset_ms = self._core.utc_ms(now_ms) - now_ms
         for key, row in self.latest.items():
             at_ms = min(row.utc_ms, row.stored_utc_ms) - offset_ms
-            value = row.value if now_ms - at_ms <= self._late_ms else None
+            value = plain_of(row.value) if now_ms - at_ms <= self._late_ms else None
             samples.append((key, Sample(at_ms, value, row.boot, row.seq)))
         self._watch.learn(samples, now_ms)
 
-    def _in_scope(self, scope: str, node: str) -> bool:
+    def is_in_scope(self, scope: str, node: str) -> bool:
+        """Whether a scope, as rules have them, holds the node."""
         row = self._core.registry.nodes.get(node)
         return row is not None and is_in_scope(scope, row["doc"].get("site"), row["doc"].get("groups"), node)
 

@@ -33,6 +33,7 @@ class Configuration:
             raise ValueError("two rules have one name")
         for rule in rules:
             check_rule(rule)
+        core.sensitive.check_rules(rules)
         if list(core.alerts.rules.values()) == rules:
             return
         gone = [name for name in core.alerts.rules if name not in names]

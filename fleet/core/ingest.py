@@ -7,7 +7,7 @@ memory is undone when it fails, and its batches stay unacknowledged, so the gate
 from typing import TYPE_CHECKING, Any
 
 from firmware.wire.outputs import Event
-from fleet.core.rows import ReadingRow
+from fleet.core.rows import ReadingRow, Secret
 from fleet.core.transaction import Transaction
 from fleet.wire import uplink
 from fleet.wire.ranges import SeqRanges
@@ -26,6 +26,7 @@ class _Commit:
     def __init__(self) -> None:
         self.rows: list[ReadingRow] = []
         self.copies: list[ReadingRow] = []
+        self.unreadable: list[ReadingRow] = []
         self.acks: list[tuple[str, str]] = []
         self.added: list[tuple[SeqRanges, int]] = []
         self.tx = Transaction()
@@ -131,9 +132,12 @@ class Ingest:
         taken_ms = reading.get("utc_ms")
         quality = "estimated" if taken_ms is None else reading.get("time_quality", "exact")
         at_ms = utc_ms if taken_ms is None else taken_ms
-        row = ReadingRow(
-            node, boot, seq, reading["metric"], reading["value"], reading.get("unit"), at_ms, quality, gateway, utc_ms
-        )
+        metric = reading["metric"]
+        value: Any = reading.get("value")
+        perhaps_secret = value is None or metric in core.sensitive.metrics
+        if perhaps_secret:
+            value = core.sensitive.value_of(reading, node, boot, seq)
+        row = ReadingRow(node, boot, seq, metric, value, reading.get("unit"), at_ms, quality, gateway, utc_ms)
         seen = self._seen.get((node, boot))
         if seen is None:
             seen = self._seen[node, boot] = SeqRanges()
@@ -142,6 +146,8 @@ class Ingest:
             return
         commit.rows.append(row)
         commit.added.append((seen, seq))
+        if perhaps_secret and type(value) is Secret and value.plain is None:
+            commit.unreadable.append(row)
         if quality == "exact":
             for alert in core.alerts.on_reading(row, now_ms, commit.tx):
                 core.alarms.on_change(commit.tx, alert, now_ms)
@@ -164,6 +170,8 @@ class Ingest:
         for row in commit.copies:
             kind = "reading.conflict" if row in conflicts else "reading.redelivered"
             emit(Event(kind, {"node": row.node, "boot": row.boot, "seq": row.seq}))
+        for row in commit.unreadable:
+            core.sensitive.say_unreadable(row)
         for row in conflicts:
             self._keep_aside(row)
         commit.tx.committed(now_ms)
@@ -171,7 +179,10 @@ class Ingest:
 
     def _keep_aside(self, row: ReadingRow) -> None:
         """A reading whose identity is taken by other content."""
-        conflict = {"id": self._core.new_name("x"), "doc": row._asdict()}
+        doc = row._asdict()
+        if type(row.value) is Secret:
+            doc["value"] = self._core.sensitive.vault.at_rest(row)
+        conflict = {"id": self._core.new_name("x"), "doc": doc}
         self._core.stores.persist([("upsert", "conflicts", conflict)], None)
 
     def _on_failed(self, commit: _Commit, now_ms: int) -> None:

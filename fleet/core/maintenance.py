@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from firmware.wire.ids import valid_id
 from firmware.wire.messages import MAX_TEXT_CHARS
+from fleet.core.errors import Conflict
 from fleet.core.transaction import Transaction
 from fleet.wire.uplink import MAX_UTC_MS, Message
 
@@ -31,7 +32,7 @@ class Maintenance:
     def add(self, window: Message, now_ms: int) -> Message:
         """A new window: {"on", "until_utc_ms"} and, as one likes, "from_utc_ms" (default: now), "reason", "by".
 
-        Raises ValueError.
+        Raises ValueError, Conflict.
         """
         core, utc_ms = self._core, self._core.utc_ms(now_ms)
         doc = {"reason": "", "by": "operator", "from_utc_ms": utc_ms} | window
@@ -39,11 +40,25 @@ class Maintenance:
         tx = Transaction()
         self._forget_old(tx, utc_ms)
         if len(self.rows) >= MOST_WINDOWS:
-            raise ValueError(f"there are {MOST_WINDOWS} windows already: end some")
+            raise Conflict(f"there are {MOST_WINDOWS} windows already; those that are over go after a week")
         row: Message = {"id": core.new_name("w"), "doc": doc}
         self.rows[row["id"]] = row
         tx.undo.append(lambda: self._drop(row["id"]))
         self._commit(tx, row, "maintenance.added")
+        return row
+
+    def change(self, window_id: str, changes: Message, now_ms: int) -> Message:
+        """Another end, reason or both for a window that is not over; its row. Raises KeyError, Conflict, ValueError."""
+        row, utc_ms = self.rows[window_id], self._core.utc_ms(now_ms)
+        old = row["doc"]
+        if old["until_utc_ms"] <= utc_ms:
+            raise Conflict(f"{window_id} is over: add another window")
+        doc = old | changes
+        self._check(doc, utc_ms)
+        tx = Transaction()
+        row["doc"] = doc
+        tx.undo.append(lambda: row.update(doc=old))
+        self._commit(tx, row, "maintenance.changed")
         return row
 
     def end(self, window_id: str, now_ms: int) -> Message:

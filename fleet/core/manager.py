@@ -26,8 +26,10 @@ from fleet.core.places import Places
 from fleet.core.registry import Registry
 from fleet.core.reports import Reports
 from fleet.core.rows import ReadingRow
+from fleet.core.sensitive import Sensitive
 from fleet.core.stores import Stores
 from fleet.core.transaction import Transaction
+from fleet.core.vault import Vault
 from fleet.wire import uplink
 from fleet.wire.uplink import Message, Rejected
 
@@ -35,8 +37,11 @@ from fleet.wire.uplink import Message, Rejected
 class FleetCore:
     """See `fleet.core`."""
 
-    def __init__(self, config: FleetConfig, restored: dict[str, list[Message]], rng: Any, now_ms: int) -> None:
-        """`restored`: rows by table, and `seen`: what readings the database holds; `rng`: like `random.Random`."""
+    def __init__(
+        self, config: FleetConfig, restored: dict[str, Any], rng: Any, now_ms: int, vault: Vault | None = None
+    ) -> None:
+        """`restored`: rows by table, and `seen`: what readings the database holds; `rng`: like `random.Random`;
+        `vault`: the keys of sensitive values. Raises VaultError when `restored` needs a key that is not there."""
         self.config = config
         self.boot = int(rng.getrandbits(BOOT_BITS))
         self.stores = Stores(self)
@@ -45,6 +50,7 @@ class FleetCore:
         self.connection = Connection(self, rng, now_ms)
         self.certificates = Certificates(self, restored.get("slots", []))
         self.maintenance = Maintenance(self, restored.get("maintenance", []))
+        self.sensitive = Sensitive(self, restored, vault or Vault([], rng.randbytes))
         self.alerts = Alerts(self, restored)
         self.alarms = Alarms(self, now_ms)
         self.commands = Commands(self, restored.get("commands", []))
@@ -150,8 +156,11 @@ class FleetCore:
         self.registry.add_gateway(gateway, now_ms)
 
     def add_node(self, node: Message, now_ms: int) -> None:
-        """Register a node: id, type, site, gateway (its home), key (64 hex digits). Raises ValueError."""
+        """Register a node: id, type, site, gateway (its home), key (64 hex digits); of one that seals metrics also
+        `sealed` and `sealing_key`. Raises ValueError, Conflict."""
         self.registry.add_node(node, now_ms)
+        if "sealed" in node:
+            self.sensitive.seal_as_listed(node["id"], node["sealed"], node.get("sealing_key"))
 
     def set_rules(self, rules: list[Message], now_ms: int) -> None:
         """Replace all rules. Raises ValueError."""
@@ -161,6 +170,10 @@ class FleetCore:
         """Silence alerts for a while: see `fleet.core.maintenance`; the window's row. Raises ValueError."""
         return self.maintenance.add(window, now_ms)
 
+    def change_maintenance(self, window_id: str, changes: Message, now_ms: int) -> Message:
+        """Another end or reason; the window's row. Raises KeyError, Conflict, ValueError."""
+        return self.maintenance.change(window_id, changes, now_ms)
+
     def end_maintenance(self, window_id: str, now_ms: int) -> Message:
         """End a window now, or call it off before it begins; its row. Raises KeyError."""
         return self.maintenance.end(window_id, now_ms)
@@ -168,6 +181,10 @@ class FleetCore:
     def retry_notification(self, message_id: str, now_ms: int) -> Message:
         """Try a dead letter again, from its first attempt; its row. Raises KeyError."""
         return self.notices.retry(message_id, now_ms)
+
+    def discard_notification(self, message_id: str, now_ms: int) -> None:
+        """Forget a dead letter. Raises KeyError."""
+        self.notices.discard(message_id, now_ms)
 
     def request_command(
         self, action: str, target: str, params: Message, by: str, ttl_ms: int, now_ms: int, key: str | None = None

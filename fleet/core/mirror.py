@@ -9,6 +9,7 @@ from typing import Any
 from fleet.core.commands import ENDED
 from fleet.core.config import FleetConfig
 from fleet.core.manager import FleetCore
+from fleet.core.vault import Vault
 from fleet.wire.uplink import Message
 
 SHOWN = (
@@ -24,6 +25,8 @@ SHOWN = (
     "sites",
     "groups",
     "liveness",
+    "sensitive",
+    "sealing",
 )
 """The tables that its views are made of."""
 
@@ -31,8 +34,10 @@ SHOWN = (
 class Mirror(FleetCore):
     """See above."""
 
-    def __init__(self, config: FleetConfig, rows: dict[str, list[Message]], rng: Any, now_ms: int) -> None:
-        super().__init__(config, with_liveness(rows), rng, now_ms)
+    def __init__(
+        self, config: FleetConfig, rows: dict[str, list[Message]], rng: Any, now_ms: int, vault: Vault | None = None
+    ) -> None:
+        super().__init__(config, with_liveness(rows), rng, now_ms, vault)
         self._alive = {row["id"]: row["doc"] for row in rows.get("liveness", [])}
         self._tables: dict[str, dict[str, Message]] = {
             "gateways": self.registry.gateways,
@@ -46,27 +51,38 @@ class Mirror(FleetCore):
         self.take_outputs()
 
     def show(self, changed: Iterable[tuple[str, str, Message | None]]) -> None:
-        """Each (table, key, row) as it is by now; None for a row that is no more."""
+        """Each (table, key, row) as it is by now; None for a row that is no more.
+
+        Raises VaultError for a row that no data key of ours opens.
+        """
         for table, key, row in changed:
-            if table == "rules":
-                _put(self.alerts.rules, key, row and row["doc"])
-            elif table == "commands":
-                self.commands.show(key, row)
-            elif table == "notifications":
-                _put(self.notices.dead, key, row if row and row["state"] == "failed" else None)
-            elif table == "slots" and key == "config" and row:
-                self.configuration.version = row["doc"]["version"]
-            elif table == "liveness":
-                _put(self._alive, key, row and row["doc"])
-                for members in (self.registry.nodes, self.registry.gateways):
-                    _enliven(members.get(key), self._alive.get(key))
-            elif table in self._tables:
-                _put(self._tables[table], key, row)
-                _enliven(row, self._alive.get(key))
+            self._show(table, key, row)
         for rows, over in ((self.commands.rows, ENDED), (self.alerts.rows, ("cleared",))):
             _make_room(rows, self.config.kept_commands, over)
         self.registry.renumber()
         self.take_outputs()
+
+    def _show(self, table: str, key: str, row: Message | None) -> None:
+        if table == "rules":
+            _put(self.alerts.rules, key, row and row["doc"])
+        elif table == "commands":
+            self.commands.show(key, row)
+        elif table in ("sensitive", "sealing"):
+            self.sensitive.show(table, key, row)
+        elif table == "notifications":
+            _put(self.notices.dead, key, row if row and row["state"] == "failed" else None)
+        elif table == "slots" and key == "config" and row:
+            self.configuration.version = row["doc"]["version"]
+        elif table == "liveness":
+            self._hear(key, row)
+        elif table in self._tables:
+            _put(self._tables[table], key, row)
+            _enliven(row, self._alive.get(key))
+
+    def _hear(self, key: str, row: Message | None) -> None:
+        _put(self._alive, key, row and row["doc"])
+        for members in (self.registry.nodes, self.registry.gateways):
+            _enliven(members.get(key), self._alive.get(key))
 
 
 def with_liveness(rows: dict[str, list[Message]]) -> dict[str, list[Message]]:

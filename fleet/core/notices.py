@@ -92,6 +92,12 @@ class Notices:
         self._core.stores.save("notifications", row)
         return row
 
+    def discard(self, message_id: str, now_ms: int) -> None:
+        """Keep a dead letter no longer. Raises KeyError."""
+        row = self.dead.pop(message_id)
+        self._core.stores.persist([("delete", "notifications", message_id)], None)
+        self._core.event("notification.discarded", {"id": message_id, "subject": row["subject"]})
+
     def on_timer(self, now_ms: int) -> None:
         """Close what has gathered, and try again what is due."""
         for key in [key for key, group in self._gathering.items() if now_ms >= self._ends_ms(group)]:

@@ -1,5 +1,6 @@
 """What several requests' bodies have in common."""
 
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -21,6 +22,16 @@ Whole = Annotated[int, BeforeValidator(whole)]
 Count = Annotated[Whole, Field(ge=0, le=2**53 - 1)]
 Word = Annotated[str, Field(max_length=64, pattern=r"^[^\x00]*$")]
 Capabilities = Annotated[list[Word], Field(max_length=64)]
+
+
+def moment(value: Any) -> Any:
+    """A time is written as ISO 8601 has it; a number, also in quotes, is none."""
+    if not isinstance(value, str) or value.lstrip("+-").replace(".", "", 1).isdigit():
+        raise ValueError("expected a time as in 2026-01-31T12:00:00Z")
+    return value
+
+
+Moment = Annotated[datetime, BeforeValidator(moment)]
 
 
 class Hardware(BaseModel):

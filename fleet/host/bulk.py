@@ -11,7 +11,8 @@ from typing import Any
 import orjson
 from sqlalchemy import Connection
 
-from fleet.core.rows import ReadingRow
+from fleet.core.rows import ReadingRow, Secret
+from fleet.core.vault import Vault
 
 _IDENTITY = itemgetter(0, 1, 2)
 _COLUMNS = ", ".join(ReadingRow._fields)
@@ -37,23 +38,25 @@ _CLAIM = f"""
 """  # noqa: S608
 
 
-def insert_new(connection: Connection, rows: Sequence[ReadingRow]) -> int:
-    """Stores those of `rows` whose identity is free; how many that were.
+def insert_new(connection: Connection, rows: Sequence[ReadingRow], vault: Vault) -> int:
+    """Stores those of `rows` whose identity is free; how many that were. Raises VaultError.
 
     In the order of the indexes: a commit has a few rows of each node, and finds their page once instead of each time.
     """
     rows = sorted(rows, key=_IDENTITY)  # stable: of two alike, the first counts
     if connection.dialect.name == "postgresql":
-        return _copy(connection, rows)
-    return connection.exec_driver_sql(_SQLITE, [_encoded(row) for row in rows]).rowcount
+        return _copy(connection, rows, vault)
+    return connection.exec_driver_sql(_SQLITE, [_encoded(row, vault) for row in rows]).rowcount
 
 
-def _encoded(row: ReadingRow) -> tuple[Any, ...]:
+def _encoded(row: ReadingRow, vault: Vault) -> tuple[Any, ...]:
     node, boot, seq, metric, value, unit, utc_ms, quality, gateway, stored_ms = row
+    if type(value) is Secret:
+        return node, boot, seq, metric, vault.at_rest(row), unit, utc_ms, quality, gateway, stored_ms
     return node, boot, seq, metric, orjson.dumps(value).decode(), unit, utc_ms, quality, gateway, stored_ms
 
 
-def _copy(connection: Connection, rows: Sequence[ReadingRow]) -> int:
+def _copy(connection: Connection, rows: Sequence[ReadingRow], vault: Vault) -> int:
     """The driver's own cursor: SQLAlchemy has no COPY."""
     unique = {row[:3]: row for row in reversed(rows)}
     first = connection.info.setdefault("staged", 0)  # an earlier call of this transaction has staged rows too
@@ -61,7 +64,7 @@ def _copy(connection: Connection, rows: Sequence[ReadingRow]) -> int:
     with driver.cursor() as cursor:
         with cursor.copy(_COPY) as copy:
             for number, row in enumerate(reversed(unique.values()), first):
-                copy.write_row((number, *_encoded(row)))
+                copy.write_row((number, *_encoded(row, vault)))
         connection.info["staged"] = first + len(unique)
         cursor.execute(_CLAIM, {"first": first})
         return int(cursor.rowcount)

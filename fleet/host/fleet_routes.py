@@ -1,24 +1,27 @@
 """What the fleet is and what it has measured: nodes, gateways, alerts, readings."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Path, Query
 from starlette.responses import Response
 
-from fleet.host import downsample, readings
+from fleet.core.rows import Secret
+from fleet.host import downsample, listing, readings
 from fleet.host.access import Doorkeeper
 from fleet.host.answers import DENIED, answer, problem_docs
+from fleet.host.bodies import Moment
 from fleet.host.latest_routes import add_latest
+from fleet.host.opening import ROLE, refuse_sealed, show
 from fleet.host.problems import Problem, unavailable
-from fleet.host.readings import MAX_PAGE, BadCursor
+from fleet.host.readings import MAX_PAGE, BadCursor, utc_ms_of
 from fleet.host.stage import Stage
 from fleet.host.storage import StorageError
+from fleet.host.tokens import Caller
 from fleet.host.views import NODE_STATUS, alert_json, gateway_json, node_detail_json, node_json, node_type_of
 
 MAX_NODES_PAGE = 100
 DEFAULT_PAGE = 1_000
-LAST_DAY_MS = 253_402_300_799_000  # year 9999, the last that ISO 8601 writes with four digits
 
 NodeType = Literal["microclaw", "picoclaw", "picclaw", "nanoclaw", "moltclaw"]
 Status = Literal["online", "offline", "down", "unknown"]
@@ -41,9 +44,9 @@ def router(stage: Stage, doors: Doorkeeper) -> APIRouter:
     readers = APIRouter(prefix=prefix, dependencies=[Depends(doors.needs("viewer"))])
     devices = APIRouter(prefix=prefix)
     _add_members(readers, stage)
-    add_latest(readers, stage)
+    add_latest(readers, stage, doors)
     _add_own(devices, stage, doors)
-    _add_readings(readers, stage)
+    _add_readings(readers, stage, doors)
     routes.include_router(readers)
     routes.include_router(devices)
     return routes
@@ -80,7 +83,7 @@ def _add_members(routes: APIRouter, stage: Stage) -> None:
         found = [alert_json(view) for view in stage.runtime.core.alert_views()]
         found = [each for each in found if state in ("all", each["state"]) and node_id in (None, each["node_id"])]
         found.sort(key=lambda alert: (alert["raised_utc"] or "", str(alert["alert_id"])), reverse=True)
-        return answer(_alert_page(found, cursor, limit))
+        return answer(listing.page("alerts", "alert_id", found, cursor, limit))
 
 
 def _add_own(routes: APIRouter, stage: Stage, doors: Doorkeeper) -> None:
@@ -127,7 +130,9 @@ def _selected(
     return [node for node in ids if fits(node)]
 
 
-def _add_readings(routes: APIRouter, stage: Stage) -> None:
+def _add_readings(routes: APIRouter, stage: Stage, doors: Doorkeeper) -> None:
+    viewer = Depends(doors.needs("viewer"))
+
     @routes.get(
         "/nodes/{node_id}/readings",
         summary="Readings of one node by the time they were read",
@@ -135,42 +140,64 @@ def _add_readings(routes: APIRouter, stage: Stage) -> None:
     )
     async def of_node(
         node_id: Annotated[str, Path(max_length=32)],
+        caller: Annotated[Caller, viewer],
         metric: Annotated[str | None, Query(max_length=32)] = None,
-        since: Annotated[datetime | None, Query(alias="from", description="ISO 8601; the first moment")] = None,
-        until: Annotated[datetime | None, Query(alias="to", description="ISO 8601; the moment after the last")] = None,
+        since: Annotated[Moment | None, Query(alias="from", description="ISO 8601; the first moment")] = None,
+        until: Annotated[Moment | None, Query(alias="to", description="ISO 8601; the moment after the last")] = None,
         cursor: Cursor = None,
         limit: Limit = DEFAULT_PAGE,
         points: Points = None,
     ) -> Response:
         _node_view(stage, node_id)
         if points is not None:
-            return await _downsampled(stage, node_id, metric, _utc_ms(since), _utc_ms(until), points)
-        page = await _read(
-            stage, readings.node_readings, node_id, metric, _utc_ms(since), _utc_ms(until), cursor, limit
+            return await _downsampled(stage, caller, node_id, metric, _time_ms(since), _time_ms(until), points)
+        some = await _read(
+            stage, readings.node_readings, node_id, metric, _time_ms(since), _time_ms(until), cursor, limit
         )
-        return answer({"readings": page.readings, "next_cursor": page.next_cursor})
+        return answer({"readings": _shown(stage, some.readings, caller), "next_cursor": some.next_cursor})
 
     @routes.get(
         "/readings",
         summary="Readings of all nodes in the order of storage; each exactly once, while more arrive",
         responses=problem_docs(**DENIED),
     )
-    async def of_all(cursor: Cursor = None, limit: Limit = DEFAULT_PAGE) -> Response:
-        page = await _read(stage, readings.all_readings, cursor, limit)
+    async def of_all(caller: Annotated[Caller, viewer], cursor: Cursor = None, limit: Limit = DEFAULT_PAGE) -> Response:
+        some = await _read(stage, readings.all_readings, cursor, limit)
         conflicts = await _read(stage, readings.count_conflicts)
-        return answer({"readings": page.readings, "next_cursor": page.next_cursor, "conflicts": conflicts})
+        shown = _shown(stage, some.readings, caller)
+        return answer({"readings": shown, "next_cursor": some.next_cursor, "conflicts": conflicts})
 
 
 async def _downsampled(
-    stage: Stage, node: str, metric: str | None, since_ms: int | None, until_ms: int | None, points: int
+    stage: Stage,
+    caller: Caller,
+    node: str,
+    metric: str | None,
+    since_ms: int | None,
+    until_ms: int | None,
+    points: int,
 ) -> Response:
     if metric is None:
         raise Problem(400, "invalid", "query.metric: needed with points: one curve is drawn through them")
+    may_open = caller.may(ROLE)
     try:
-        found, read = await _read(stage, downsample.extremes, node, metric, since_ms, until_ms, points)
+        if stage.runtime.core.sensitive.holds(node, metric) and not may_open:
+            raise downsample.Sealed
+        found, read = await _read(stage, downsample.extremes, node, metric, since_ms, until_ms, points, may_open)
+    except downsample.Sealed:
+        raise refuse_sealed(metric) from None
     except downsample.TooMany as error:
         raise Problem(400, "invalid", str(error)) from None
-    return answer({"readings": found, "next_cursor": None, "downsampled_from": read})
+    return answer({"readings": _shown(stage, found, caller), "next_cursor": None, "downsampled_from": read})
+
+
+def _shown(stage: Stage, found: list[dict[str, Any]], caller: Caller) -> list[dict[str, Any]]:
+    """Readings as `caller` may see them."""
+    sensitive = stage.runtime.core.sensitive
+    for reading in found:
+        if type(reading["value"]) is Secret or reading["metric"] in sensitive.metrics:
+            show(reading, sensitive.holds(reading["node"], reading["metric"]), caller)
+    return found
 
 
 async def _read(stage: Stage, query: Any, *args: Any) -> Any:
@@ -192,23 +219,5 @@ def _node_view(stage: Stage, node_id: str) -> dict[str, Any]:
     return view
 
 
-def _alert_page(found: list[dict[str, Any]], cursor: str | None, limit: int) -> dict[str, Any]:
-    """The page after the alert that `cursor` names; a list that has grown at its head does not shift it."""
-    start = 0
-    if cursor is not None:
-        places = [number for number, alert in enumerate(found) if alert["alert_id"] == cursor]
-        if not places:
-            raise Problem(400, "invalid", "query.cursor: no alert of this list; start again without it")
-        start = places[0] + 1
-    some = found[start : start + limit]
-    more = start + limit < len(found)
-    return {"alerts": some, "next_cursor": some[-1]["alert_id"] if more else None}
-
-
-def _utc_ms(at: datetime | None) -> int | None:
-    """A time without an offset is UTC."""
-    if at is None:
-        return None
-    if at.tzinfo is None:
-        at = at.replace(tzinfo=UTC)
-    return min(round(at.timestamp() * 1000), LAST_DAY_MS)
+def _time_ms(at: datetime | None) -> int | None:
+    return None if at is None else utc_ms_of(at)

@@ -20,6 +20,7 @@ from firmware.hosting.trace import Tracer
 from fleet.core.config import FleetConfig
 from fleet.core.manager import FleetCore
 from fleet.core.mirror import with_liveness
+from fleet.core.vault import Vault, VaultError
 from fleet.host import inventory as inventories
 from fleet.host.http_server import HttpServer
 from fleet.host.inventory import Inventory
@@ -57,6 +58,7 @@ class Prepared:
     database: str | URL
     retention_ms: int | None
     redis_password: str | None
+    vault: Vault
 
 
 class House:
@@ -108,7 +110,7 @@ class House:
 async def take_turns(house: House) -> None:
     """Leads, or follows until it is to lead, over and over."""
     prepared, stop = house.prepared, house.stop
-    fixed = (prepared.database, house.keys, prepared.stage, house.clock, house.tracer)
+    fixed = (prepared.database, prepared.vault, house.keys, prepared.stage, house.clock, house.tracer)
     async with Managers(*fixed, prepared.settings.hub) as managers:
         term = await managers.enter()
         while not stop.is_set():
@@ -161,7 +163,7 @@ async def _work(house: House, runtime: Runtime, term: Term | None) -> None:
 
 def _latest(prepared: Prepared, core: FleetCore) -> LatestCache:
     url = prepared.settings.redis_url
-    return RedisLatest(url, prepared.redis_password, partial(liveness, core)) if url else MemoryLatest()
+    return RedisLatest(url, prepared.redis_password, partial(liveness, core), prepared.vault) if url else MemoryLatest()
 
 
 async def _make_core(
@@ -173,7 +175,10 @@ async def _make_core(
         raise CannotRun(str(error)) from None
     config = FleetConfig(fleet_id=inventory.fleet) if inventory else FleetConfig()
     now_ms = clock.now_ms()
-    core = FleetCore(config, restored, random.Random(secrets.randbits(256)), now_ms)
+    try:
+        core = FleetCore(config, restored, random.Random(secrets.randbits(256)), now_ms, storage.vault)
+    except VaultError as error:
+        raise CannotRun(f"{storage.name}: {error}; name the file of data keys with --data-key-file") from None
     core.learn_utc(clock.utc_ms(), now_ms)
     if inventory:
         inventories.apply(inventory, core, now_ms)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from firmware.wire.ids import valid_id
+from fleet.core.errors import Conflict
 from fleet.host.json_place import line_and_column
 from fleet.host.settings import SettingsError
 
@@ -17,6 +18,7 @@ MAX_BYTES = 64 * 1024 * 1024
 NODE_TYPES = ("microclaw", "picoclaw", "picclaw", "nanoclaw", "moltclaw")
 
 Item = dict[str, Any]
+_LISTS = ("gateways", "nodes", "rules", "sensitive")
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,7 @@ class Inventory:
     gateways: list[Item]
     nodes: list[Item]
     rules: list[Item]
+    sensitive: list[Item]
 
 
 def load(path: Path) -> Inventory:
@@ -35,10 +38,10 @@ def load(path: Path) -> Inventory:
     found = _object(path, "", _parse(path))
     fleet = found.get("fleet", "clawland")
     _expect(path, "fleet", valid_id(fleet), "expected an id of a-z, 0-9 and '-'")
-    known = {"fleet", "gateways", "nodes", "rules"}
+    known = {"fleet", "gateways", "nodes", "rules", "sensitive"}
     for key in found:
         _expect(path, key, key in known, f"unknown key; known are {', '.join(sorted(known))}")
-    inventory = Inventory(path, fleet, *(_items(path, found, name) for name in ("gateways", "nodes", "rules")))
+    inventory = Inventory(path, fleet, *(_items(path, found, name) for name in _LISTS))
     _check(inventory)
     return inventory
 
@@ -48,6 +51,8 @@ def apply(inventory: Inventory, core: Any, now_ms: int) -> None:
 
     What an operator has decided over the API since stays as it is.
     """
+    if not core.sensitive.settled:
+        _try(inventory.path, "sensitive", core.sensitive.set_all, inventory.sensitive, now_ms)
     for name, items, add in (
         ("gateways", inventory.gateways, core.add_gateway),
         ("nodes", inventory.nodes, core.add_node),
@@ -62,7 +67,7 @@ def apply(inventory: Inventory, core: Any, now_ms: int) -> None:
 def _try(path: Path, place: str, add: Callable[[Any, int], object], what: object, now_ms: int) -> None:
     try:
         add(what, now_ms)
-    except ValueError as error:
+    except (ValueError, Conflict) as error:
         raise _wrong(path, place, str(error)) from None
 
 
@@ -102,8 +107,18 @@ def _check(inventory: Inventory) -> None:
         _expect(
             inventory.path, f"{place}.type", node.get("type") in NODE_TYPES, f"expected one of {', '.join(NODE_TYPES)}"
         )
+        _check_sealing(inventory.path, place, node)
         gateway = node.get("gateway")
         _expect(inventory.path, f"{place}.gateway", gateway in gateways, f"{gateway!r} is not among the gateways")
+
+
+def _check_sealing(path: Path, place: str, node: Item) -> None:
+    """A node that seals metrics names them, and has a key of its own for it, which no gateway gets."""
+    sealed, key = node.get("sealed", []), node.get("sealing_key")
+    _expect(path, f"{place}.sealed", isinstance(sealed, list), "expected a list of metrics")
+    _expect(path, f"{place}.sealing_key", key is None or _is_key(key), "expected a key of 64 hexadecimal digits")
+    _expect(path, f"{place}.sealing_key", key is None or key != node.get("key"), "is the node's other key, too")
+    _expect(path, f"{place}.sealing_key", bool(sealed) or key is None, "of no use without `sealed`: the metrics")
 
 
 def _check_member(path: Path, place: str, item: Item, seen: dict[str, str]) -> None:

@@ -11,7 +11,9 @@ import orjson
 from sqlalchemy import Connection, func, select
 
 from fleet.core.manager import FleetCore
-from fleet.core.rows import ReadingRow, Value
+from fleet.core.rows import ReadingRow, Secret, Value
+from fleet.core.vault import Vault, VaultError
+from fleet.host.opening import opened
 from fleet.host.readings import utc_text
 from fleet.host.tables import READINGS
 
@@ -23,7 +25,7 @@ class Latest(NamedTuple):
     """One metric's latest reading."""
 
     metric: str
-    value: Value
+    value: Value | Secret
     unit: str | None
     utc_ms: int
     time_quality: str
@@ -34,14 +36,33 @@ class Latest(NamedTuple):
         shown = self._asdict()
         return shown | {"utc": utc_text(shown.pop("utc_ms"))}
 
-    def encode(self) -> bytes:
-        """For a cache outside of this process."""
-        return orjson.dumps(list(self))
+    def encode(self, node: str, vault: Vault) -> bytes:
+        """For a cache outside of this process: a secret is closed with a data key."""
+        found: list[Any] = list(self)
+        if type(self.value) is Secret:
+            about, plain = _about(node, self.metric, self.utc_ms), self.value.plain
+            found[1] = {"sealed": None if plain is None else vault.close(orjson.dumps(plain), about)}
+        return orjson.dumps(found)
 
     @classmethod
-    def decode(cls, text: bytes) -> "Latest":
-        """What `encode` made."""
-        return cls(*orjson.loads(text))
+    def decode(cls, text: bytes, node: str, vault: Vault) -> "Latest":
+        """What `encode` made; a secret that cannot be opened has no value."""
+        metric, value, unit, utc_ms, *rest = orjson.loads(text)
+        if isinstance(value, dict):
+            value = Secret(_opened(value["sealed"], _about(node, metric, utc_ms), vault))
+        return cls(metric, value, unit, utc_ms, *rest)
+
+
+def _opened(closed: str | None, about: bytes, vault: Vault) -> Value | None:
+    try:
+        found: Value | None = None if closed is None else orjson.loads(vault.open(closed, about))
+    except VaultError:
+        return None
+    return found
+
+
+def _about(node: str, metric: str, utc_ms: int) -> bytes:
+    return f"clawland latest 1\n{node}\n{metric}\n{utc_ms}".encode()
 
 
 Values = dict[str, Latest]
@@ -162,7 +183,9 @@ def _of_node(connection: Connection, node: str) -> Iterable[Latest]:
         ).scalar_one()
         if metric is None:
             return
-        newest = select(*_COLUMNS).where(of_node, READINGS.c.metric == metric)
+        newest = select(READINGS.c.boot, READINGS.c.seq, *_COLUMNS).where(of_node, READINGS.c.metric == metric)
         newest = newest.order_by(READINGS.c.utc_ms.desc(), READINGS.c.id.desc()).limit(1)
-        yield Latest(*connection.execute(newest).one())
+        boot, seq, *found = connection.execute(newest).one()
+        found[1] = opened(connection, found[1], node, boot, seq, metric)
+        yield Latest(*found)
         after = metric

@@ -8,12 +8,13 @@ import base64
 import binascii
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, Select, func, select, tuple_
 
-from fleet.host.tables import CORE_TABLES, READINGS
+from fleet.host.opening import opened
+from fleet.host.tables import CORE_TABLES, READINGS, Closed
 
 MAX_PAGE = 10_000
 _COLUMNS = (
@@ -29,6 +30,7 @@ _COLUMNS = (
     READINGS.c.gateway,
     READINGS.c.stored_utc_ms,
 )
+LAST_DAY_MS = 253_402_300_799_000  # year 9999, the last that ISO 8601 writes with four digits
 _MAX_CURSOR_CHARS = 80
 _EPOCH = datetime(1970, 1, 1)
 
@@ -51,7 +53,7 @@ def all_readings(connection: Connection, cursor: str | None, limit: int) -> Page
     if cursor is not None:
         query = query.where(READINGS.c.id > decode(cursor, 1)[0])
     rows = connection.execute(query).all()
-    return _page(rows, limit, lambda row: (row.id,))
+    return _page(connection, rows, limit, lambda row: (row.id,))
 
 
 def node_readings(
@@ -71,7 +73,7 @@ def node_readings(
     if cursor is not None:
         query = query.where(tuple_(READINGS.c.utc_ms, READINGS.c.id) > tuple_(*decode(cursor, 2)))
     rows = connection.execute(query.order_by(READINGS.c.utc_ms, READINGS.c.id).limit(limit + 1)).all()
-    return _page(rows, limit, lambda row: (row.utc_ms, row.id))
+    return _page(connection, rows, limit, lambda row: (row.utc_ms, row.id))
 
 
 def count_conflicts(connection: Connection) -> int:
@@ -94,6 +96,13 @@ def utc_text(utc_ms: int | None) -> str | None:
         return None
 
 
+def utc_ms_of(at: datetime) -> int:
+    """UTC in ms; a time without an offset is UTC."""
+    if at.tzinfo is None:
+        at = at.replace(tzinfo=UTC)
+    return min(round(at.timestamp() * 1000), LAST_DAY_MS)
+
+
 def columns() -> tuple[Any, ...]:
     """What `render` needs of a row."""
     return _COLUMNS
@@ -106,21 +115,21 @@ def between(query: Select[Any], from_ms: int | None, to_ms: int | None) -> Selec
     return query if to_ms is None else query.where(to_ms > READINGS.c.utc_ms)
 
 
-def _page(rows: Sequence[Any], limit: int, place: Any) -> Page:
+def _page(connection: Connection, rows: Sequence[Any], limit: int, place: Any) -> Page:
     more = len(rows) > limit
     kept = rows[:limit]
-    return Page([render(row) for row in kept], encode(place(kept[-1])) if more and kept else None)
+    return Page([render(connection, row) for row in kept], encode(place(kept[-1])) if more and kept else None)
 
 
-def render(row: Any) -> dict[str, Any]:
-    """A row as a JSON object."""
+def render(connection: Connection, row: Any) -> dict[str, Any]:
+    """A row as a JSON object; a sensitive value in it is a Secret, for `show`."""
     _, node, boot, seq, metric, value, unit, utc_ms, quality, gateway, stored_ms = row
     return {
         "node": node,
         "boot": boot,
         "seq": seq,
         "metric": metric,
-        "value": value,
+        "value": opened(connection, value, node, boot, seq, metric) if type(value) is Closed else value,
         "unit": unit,
         "utc": utc_text(utc_ms),
         "time_quality": quality,

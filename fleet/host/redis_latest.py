@@ -12,6 +12,7 @@ nothing, and is filled from the database as it is asked: a Redis that was away i
 import asyncio
 import contextlib
 import logging
+import os
 import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -22,6 +23,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from fleet.core.rows import ReadingRow
+from fleet.core.vault import Vault
 from fleet.host.latest import Found, Latest, Values, put_all_newer, put_newer
 from fleet.host.settings import SettingsError
 
@@ -63,7 +65,16 @@ def check_url(url: str) -> str:
 class RedisLatest:
     """A `LatestCache`; `alive(id)` tells the liveness of a node or gateway, None when there is none such."""
 
-    def __init__(self, url: str, password: str | None, alive: Callable[[str], Mapping[str, Any] | None]) -> None:
+    def __init__(
+        self,
+        url: str,
+        password: str | None,
+        alive: Callable[[str], Mapping[str, Any] | None],
+        vault: Vault | None = None,
+    ) -> None:
+        """`vault` closes sensitive values: Redis never has their text."""
+        self._vault = vault or Vault([], os.urandom)
+        self._past: str | None = None  # a generation that is to be removed
         self._client: Redis = Redis.from_url(
             url, password=password, socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S
         )
@@ -107,7 +118,11 @@ class RedisLatest:
         except (RedisError, OSError) as error:
             self._lost(error)
             return Found({}, None)
-        known = {node: _decode(found) for node, found in zip(nodes, answers, strict=True) if COMPLETE.encode() in found}
+        known = {
+            node: self._decode(node, found)
+            for node, found in zip(nodes, answers, strict=True)
+            if COMPLETE.encode() in found
+        }
         for node, values in known.items():
             put_all_newer(values, noted[node].values())
         return Found(known if generation == self._generation else {}, generation)
@@ -140,8 +155,8 @@ class RedisLatest:
             self._news.set()
 
     def clear(self) -> None:
-        """See `LatestCache`."""
-        self._generation = None
+        """See `LatestCache`. What is in Redis is removed: it may show what is sensitive by now."""
+        self._past, self._generation = self._generation or self._past, None
         self._news.set()
 
     async def _feed(self) -> None:
@@ -177,6 +192,10 @@ class RedisLatest:
 
     async def _begin(self) -> None:
         await self._client.ping()
+        if self._past is not None:
+            async for key in self._client.scan_iter(match=f"clawland:{self._past}:*", count=1_000):
+                await self._client.unlink(key)
+            self._past = None
         self._noted.clear()
         self._members.clear()
         self._generation = secrets.token_hex(8)
@@ -197,10 +216,14 @@ class RedisLatest:
     async def _write(self, pipe: Any, generation: str, node: str, values: Values, complete: bool = False) -> None:
         arguments: list[Any] = [KEPT_MS]
         for at in values.values():
-            arguments += (at.metric, at.utc_ms, at.encode())
+            arguments += (at.metric, at.utc_ms, at.encode(node, self._vault))
         if complete:
             arguments += (COMPLETE, 0, "")
         await self._put([_key(generation, node)], arguments, client=pipe)
+
+    def _decode(self, node: str, found: Mapping[bytes, bytes]) -> Values:
+        texts = [text for metric, text in found.items() if metric != COMPLETE.encode()]
+        return {at.metric: at for at in (Latest.decode(text, node, self._vault) for text in texts)}
 
     def _lost(self, error: Exception) -> None:
         if not self._failing:
@@ -218,8 +241,3 @@ def _copied(noted: Mapping[str, Values]) -> dict[str, Values]:
 
 def _key(generation: str, node: str) -> str:
     return f"clawland:{generation}:latest:{node}"
-
-
-def _decode(found: Mapping[bytes, bytes]) -> Values:
-    entries = [Latest.decode(text) for metric, text in found.items() if metric != COMPLETE.encode()]
-    return {at.metric: at for at in entries}

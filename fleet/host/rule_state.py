@@ -6,6 +6,7 @@ from typing import Any
 from sqlalchemy import Connection, func, select
 
 from fleet.host.latest import MOST_METRICS
+from fleet.host.opening import opened
 from fleet.host.tables import READINGS
 
 _COLUMNS = [column for column in READINGS.c if column is not READINGS.c.id]
@@ -27,5 +28,9 @@ def _of_node(connection: Connection, node: str) -> Iterator[dict[str, Any]]:
             return
         newest = select(*_COLUMNS).where(of_node, READINGS.c.metric == metric, READINGS.c.time_quality == "exact")
         found = connection.execute(newest.order_by(READINGS.c.utc_ms.desc(), READINGS.c.id.desc()).limit(1)).mappings()
-        yield from (dict(row) for row in found)
+        yield from (dict(row) | {"value": _opened(connection, row)} for row in found)
         after = metric
+
+
+def _opened(connection: Connection, row: Any) -> Any:
+    return opened(connection, row["value"], row["node"], row["boot"], row["seq"], row["metric"])

@@ -14,7 +14,7 @@ from firmware.hosting.pump import Pump
 from firmware.hosting.trace import Tracer
 from firmware.wire.outputs import Connect, Disconnect, Notify, Send, Store
 from fleet.core.manager import FleetCore
-from fleet.core.rows import ReadingRow
+from fleet.core.rows import ReadingRow, Secret
 from fleet.host.latest import LatestCache, MemoryLatest, Values, stored_latest
 from fleet.host.managers.term import Term
 from fleet.host.notify import Notifier
@@ -155,9 +155,17 @@ class Runtime:
         missing = [node for node in nodes if node not in found.known]
         if not missing:
             return found.known
-        read = await self.read(stored_latest, missing)
+        read = {node: self._closed(node, values) for node, values in (await self.read(stored_latest, missing)).items()}
         await self.latest.fill(read, found.state)
         return found.known | read
+
+    def _closed(self, node: str, values: Values) -> Values:
+        """What was stored openly and is sensitive by now goes into no cache openly."""
+        found = dict(values)
+        for metric, at in values.items():
+            if self.core.sensitive.holds(node, metric) and not isinstance(at.value, Secret):
+                found[metric] = at._replace(value=Secret(at.value))
+        return found
 
     async def save(self, writes: Sequence[Any]) -> None:
         """Stores what is not the core's, as one transaction. Raises StorageError."""
@@ -221,6 +229,8 @@ class Runtime:
     def _on_event(self, kind: str, fields: Mapping[str, Any]) -> None:
         if kind in ("node.up", "node.down", "gateway.up", "gateway.down"):
             self.latest.note_alive(str(fields[kind.partition(".")[0]]))
+        elif kind in ("sensitive.changed", "sealing.changed"):
+            self.latest.clear()
 
     def _removed(self, readings: int) -> None:
         """From the writer's thread, the only one that counts these."""

@@ -13,8 +13,9 @@ from firmware.hosting.lifecycle import CannotRun, stop_on_signals
 from firmware.hosting.mqtt import Login, split_target
 from firmware.hosting.simclock import start_clock
 from firmware.hosting.trace import Telling, Tracer, open_trace
+from fleet.core.vault import VaultError
+from fleet.host import datakeys, notify
 from fleet.host import inventory as inventories
-from fleet.host import notify
 from fleet.host.app import make_app
 from fleet.host.database import database_of
 from fleet.host.house import House, Prepared, lead, take_turns
@@ -75,7 +76,8 @@ def _prepare(settings: ServeSettings) -> Prepared:
     stage, listening = Stage(), _listen(settings.host, settings.port)
     stage.authority = Authority(settings.data)
     http = HttpServer(make_app(stage, rates_of(settings.rate_limit)), proxies_of(settings.forwarded_allow_ips))
-    return Prepared(settings, inventory, login, urls, listening, stage, http, database, retention_ms, redis_password)
+    secret = (redis_password, datakeys.vault_of(settings.data_key_file))
+    return Prepared(settings, inventory, login, urls, listening, stage, http, database, retention_ms, *secret)
 
 
 def _login(settings: ServeSettings) -> Login:
@@ -137,10 +139,11 @@ async def _run(prepared: Prepared, clock: Clock, tracer: Tracer, stop: asyncio.E
 
 
 def _open_state(prepared: Prepared) -> tuple[Storage, Keyring]:
-    storage = Storage(prepared.database)
+    storage = Storage(prepared.database, prepared.vault)
     try:
         keys = Keyring(prepared.settings.data)
         storage.open()
-    except (StorageError, TokenError) as error:
+        datakeys.settle(storage)
+    except (StorageError, TokenError, VaultError) as error:
         raise CannotRun(f"{storage.name}: {error}") from None
     return storage, keys

@@ -54,6 +54,8 @@ class ServeSettings:
     """Proxies whose `X-Forwarded-For` says who calls."""
     encryption_declared: str | None = None
     """What of the PostgreSQL the operator says is encrypted at rest: nothing of it can be seen from here."""
+    data_key_file: Path | None = None
+    """Keys of sensitive values at rest."""
 
     def __post_init__(self) -> None:
         self._check_hub()

@@ -4,6 +4,7 @@ Plain blocking code, for the threads of the writer (`writer.py`) and of readers 
 """
 
 import contextlib
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, Protocol
@@ -11,7 +12,8 @@ from typing import Any, Protocol
 from sqlalchemy import URL, Connection, Insert, Table, and_, delete, func, insert, select, tuple_
 from sqlalchemy.exc import SQLAlchemyError
 
-from fleet.core.rows import ReadingRow
+from fleet.core.rows import ReadingRow, Secret, Value, same_content
+from fleet.core.vault import Vault
 from fleet.host.bulk import insert_new
 from fleet.host.database import (
     APPLICATION,
@@ -25,7 +27,8 @@ from fleet.host.database import (
     sqlite_url,
 )
 from fleet.host.forgotten import Forgotten, merged
-from fleet.host.migrate import migrate
+from fleet.host.migrate import known_versions, migrate, version
+from fleet.host.opening import opened
 from fleet.host.rule_state import latest_readings
 from fleet.host.tables import CORE_TABLES, IDENTITIES, LOG_TABLES, PROBE, READINGS, key_column
 
@@ -51,9 +54,14 @@ class Fence(Protocol):
 class Storage:
     """One database; `load` and `perform` raise StorageError when it fails."""
 
-    def __init__(self, url: str | URL, *, fence: Fence | None = None, name: str = APPLICATION) -> None:
-        """`fence`: where several managers share it; `name`: under which the server lists the connections."""
+    def __init__(
+        self, url: str | URL, vault: Vault | None = None, *, fence: Fence | None = None, name: str = APPLICATION
+    ) -> None:
+        """`vault` has the keys of sensitive values. `fence`: where several managers share the database; `name`: under
+        which the server lists the connections."""
+        self.vault = vault or Vault([], os.urandom)
         self.engine = make_engine(url, name)
+        self.engine.update_execution_options(vault=self.vault)  # for whoever reads values, and has a connection only
         self.name = named(url)
         self._fence = fence
         self.forgotten = Forgotten()
@@ -65,6 +73,15 @@ class Storage:
             with self.engine.connect() as connection:
                 check_server(connection)
             migrate(self.engine)
+
+    def check_version(self) -> None:
+        """Raises StorageError unless the tables are of this program's version; changes nothing."""
+        with self.reading() as connection:
+            found, wanted = version(connection), known_versions()[-1]
+        if found != wanted:
+            raise StorageError(
+                f"{self.name} is of version {found or 'none'}, not {wanted}: start the server, or fleet migrate"
+            )
 
     def load(self) -> dict[str, list[Row]]:
         """Every table but the readings, as rows by table name: what the core restores itself from.
@@ -151,7 +168,7 @@ class Storage:
 
     def _store_new(self, connection: Connection, rows: Sequence[ReadingRow]) -> list[ReadingRow]:
         rows = self.forgotten.without(rows)
-        if not rows or insert_new(connection, rows) == len(rows):
+        if not rows or insert_new(connection, rows, self.vault) == len(rows):
             return []
         return _differing(connection, rows)  # the core took a stored reading for new: its content still decides
 
@@ -160,7 +177,7 @@ class Storage:
         stored = _stored(connection, rows)
         missing = [row for row in rows if row[:3] not in stored]
         if missing:  # the core has seen what the table lost (restored from a backup): the database decides
-            insert_new(connection, missing)
+            insert_new(connection, missing, self.vault)
             return _differing(connection, rows)
         return [row for row in rows if not _same(row, stored[row[:3]])]
 
@@ -227,7 +244,7 @@ def _differing(connection: Connection, rows: Sequence[ReadingRow]) -> list[Readi
     return [row for row in rows if not _same(row, stored[row[:3]])]
 
 
-def _stored(connection: Connection, rows: Sequence[ReadingRow]) -> dict[tuple[Any, ...], tuple[str, object]]:
+def _stored(connection: Connection, rows: Sequence[ReadingRow]) -> dict[tuple[Any, ...], tuple[str, Value | Secret]]:
     """Metric and value of those identities that are stored."""
     columns = (READINGS.c.node, READINGS.c.boot, READINGS.c.seq, READINGS.c.metric, READINGS.c.value)
     query, keys = select(*columns), READINGS
@@ -235,15 +252,14 @@ def _stored(connection: Connection, rows: Sequence[ReadingRow]) -> dict[tuple[An
         keys = IDENTITIES
         query = query.join(IDENTITIES, and_(*(READINGS.c[column.name] == column for column in IDENTITIES.c)))
     identity = tuple_(keys.c.node, keys.c.boot, keys.c.seq)
-    found: dict[tuple[Any, ...], tuple[str, object]] = {}
+    found: dict[tuple[Any, ...], tuple[str, Value | Secret]] = {}
     source = iter(rows)
     while chunk := [row[:3] for row in islice(source, LOOKUP_ROWS)]:
         for node, boot, seq, metric, value in connection.execute(query.where(identity.in_(chunk))):
-            found[(node, boot, seq)] = (metric, value)
+            found[(node, boot, seq)] = (metric, opened(connection, value, node, boot, seq, metric))
     return found
 
 
-def _same(row: ReadingRow, stored: tuple[str, object]) -> bool:
-    """Equal content; JSON's true is not 1, though Python's is."""
+def _same(row: ReadingRow, stored: tuple[str, Value | Secret]) -> bool:
     metric, value = stored
-    return row.metric == metric and row.value == value and isinstance(row.value, bool) == isinstance(value, bool)
+    return row.metric == metric and same_content(row.value, value)

@@ -5,7 +5,7 @@ rest as one JSON document, so that the core can grow without a migration. Readin
 written and never restored.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 from sqlalchemy import (
@@ -39,6 +39,22 @@ class Json(TypeDecorator[Any]):
         return value if value is None else orjson.loads(value)
 
 
+class ReadingValue(Json):
+    """JSON, or a text that begins with `~` and is to be opened with the reading's identity: see `fleet.core.vault`."""
+
+    cache_ok = True
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> Any:
+        """From the database."""
+        return Closed(value) if value[0] == "~" else orjson.loads(value)
+
+
+class Closed(NamedTuple):
+    """A value that is not to be read without its key."""
+
+    text: str
+
+
 METADATA = MetaData()
 ID_CHARS = 32
 KEY_CHARS = 200
@@ -56,7 +72,7 @@ READINGS = Table(
     Column("boot", BigInteger, nullable=False),
     Column("seq", BigInteger, nullable=False),
     Column("metric", _NAME, nullable=False),
-    Column("value", Json, nullable=False),
+    Column("value", ReadingValue, nullable=False),
     Column("unit", String(KEY_CHARS)),
     Column("utc_ms", BigInteger, nullable=False),
     Column("time_quality", String(ID_CHARS), nullable=False),
@@ -130,6 +146,8 @@ _documents("groups", "id")
 _documents("users", "name")
 _documents("tokens", "id")
 _documents("liveness", "id")
+_documents("sensitive", "id")
+_documents("sealing", "id")
 CORE_TABLES = {name: table for name, table in METADATA.tables.items() if table not in (READINGS, FORGOTTEN)}
 
 # What is only ever added to, and never restored: who did what over the API, and what agents reported beside readings.

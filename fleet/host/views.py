@@ -70,6 +70,7 @@ def alert_json(view: View) -> Json:
         "state": ALERT_STATE.get(str(view["state"]), str(view["state"])),
         "severity": doc.get("severity"),
         "value": doc.get("value"),
+        "sealed": bool(doc.get("sealed")),
         "decided_by": doc.get("by"),
         "acknowledged_by": doc.get("acknowledged_by"),
         "acknowledged_utc": utc_text(doc.get("acknowledged_utc_ms")),

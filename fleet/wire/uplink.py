@@ -12,6 +12,7 @@ import orjson
 
 from firmware.wire.ids import valid_id, valid_metric
 from firmware.wire.messages import MAX_BOOT, MAX_SEQ, MAX_TEXT_CHARS, is_count
+from firmware.wire.sealing import blob_of
 
 VERSION = 1
 MAX_BATCH_READINGS = 1000
@@ -131,7 +132,7 @@ def check_reading(reading: Any) -> None:
         raise Rejected("a reading has no valid sensor or metric")
     value = reading.get("value")  # orjson reads no NaN and no infinity
     if type(value) is not float:
-        check_value(value)
+        _check_value_of(reading)
     unit = reading.get("unit")
     if unit is not None and not (isinstance(unit, str) and len(unit) <= MAX_TEXT_CHARS and "\0" not in unit):
         raise Rejected("a unit is not a short text")
@@ -143,6 +144,15 @@ def check_reading(reading: Any) -> None:
         raise Rejected("a reading's boot or seq is not a count")
     if "utc_ms" in reading and not is_count(reading["utc_ms"], MAX_UTC_MS):
         raise Rejected("a reading's utc_ms is not a time")
+
+
+def _check_value_of(reading: Message) -> None:
+    if "sealed" not in reading:
+        check_value(reading.get("value"))
+    elif "value" in reading or blob_of(reading["sealed"]) is None:
+        raise Rejected("a sealed value is not base64 of whole blocks, or stands beside an open one")
+    elif not (is_count(reading.get("boot"), MAX_BOOT) and is_count(reading.get("seq"), MAX_SEQ)):
+        raise Rejected("a sealed reading has no boot and seq")
 
 
 def check_value(value: Any) -> None:

@@ -24,12 +24,14 @@ class Decisions:
     def __init__(self, core: "GatewayCore") -> None:
         self._core = core
         self._episodes = Episodes()
+        self._blind: set[tuple[str, str]] = set()  # rule and node
         # By episode: outbox id, value and UTC of its reading, and whether the cloud is told of it for certain.
         self._raised_by: dict[str, tuple[int, Any, int | None, bool]] = {}
 
     def set_rules(self, rules: list[Message]) -> None:
         """The snapshot's rules."""
         self._episodes.set_rules(rules)
+        self._blind.clear()
 
     def restore(self, kept: list[list[Any]] | None) -> None:
         """The episodes that were active before the gateway restarted."""
@@ -42,6 +44,9 @@ class Decisions:
         """A timely reading, taken at `at_ms`; one older than the last evaluated changes nothing."""
         if at_ms < node.evaluated.get(metric, at_ms):
             return
+        if "value" not in entry:
+            self._refuse(node, metric)
+            return
         node.evaluated[metric] = at_ms
         for rule, episode, raised in self._episodes.evaluate(
             node.id, metric, entry["value"], entry["boot"], entry["seq"]
@@ -53,6 +58,13 @@ class Decisions:
                 self._core.stores.persist([self._kept()], None)
             if not raised:
                 self._raised_by.pop(episode, None)
+
+    def _refuse(self, node: Node, metric: str) -> None:
+        """Only the fleet manager can read a sealed value: of each rule that asks for one it is said once."""
+        for rule in self._episodes.about(metric):
+            if (rule["name"], node.id) not in self._blind:
+                self._blind.add((rule["name"], node.id))
+                self._core.event("rule.blind", {"rule": rule["name"], "node": node.id, "metric": metric})
 
     def take_over(self, now_ms: int) -> None:
         """The cloud is gone: give the alarms that are still true again, and say those that it cannot know of."""

@@ -60,16 +60,18 @@ class Intake:
 
     def _accept(self, node: Node, metric: str, reading: Message, boot: int, seq: int, now_ms: int) -> None:
         core = self._core
-        entry: dict[str, Any] = {"sensor": node.id, "metric": metric, "value": reading["value"]}
+        value = reading.get("value")
+        content = {"sealed": reading["sealed"]} if value is None else {"value": value}
+        entry: dict[str, Any] = {"sensor": node.id, "metric": metric, **content}
         if reading.get("unit"):
             entry["unit"] = reading["unit"]
         entry["boot"], entry["seq"] = boot, seq
         age_ms = self._stamp(entry, node, reading, boot, now_ms)
-        sample = (node.id, metric, reading["value"], entry.get("utc_ms"))
+        sample = (node.id, metric, value, entry.get("utc_ms"))
         item = Item(core.outbox.next_id, READING, orjson.dumps(entry), sample)
         core.outbox.next_id += 1
         self._unstored.append((item, node, boot, seq))
-        if reading.get("event") is True or type(reading["value"]) is bool:
+        if reading.get("event") is True or type(value) is bool:
             self._urgent.append(item.id)  # a bare board cannot say that it is one, but doors and leaks are booleans
             self.due_ms = now_ms
         elif self.due_ms is None:

@@ -19,7 +19,7 @@ _ROOM_BYTES = MAX_BATCH_BYTES - 64 * 1024  # for ids and statistics
 
 
 Sample = tuple[str, str, Any, int | None]
-"""(sensor, metric, value, UTC in ms) of a reading."""
+"""(sensor, metric, value, UTC in ms) of a reading; the value is None when it is sealed."""
 
 
 class Item(NamedTuple):
@@ -159,7 +159,7 @@ def statistics(items: Iterable[Item]) -> list[Message]:
 
 def _sample(body: bytes) -> Sample:
     reading = orjson.loads(body)
-    return reading["sensor"], reading["metric"], reading["value"], reading.get("utc_ms")
+    return reading["sensor"], reading["metric"], reading.get("value"), reading.get("utc_ms")
 
 
 def _include(group: Message, value: float, utc_ms: int | None) -> None:

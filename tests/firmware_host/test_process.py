@@ -133,6 +133,8 @@ def test_the_example_is_a_good_configuration(tmp_path: Path) -> None:
         ("exp = 2", "expo = 2", "sensors[0].expo: unknown key; did you mean 'exp'?"),
         ("[gateway]", "[gatway]", "gatway: unknown key; did you mean 'gateway'?"),
         ('id = "gateway-01"', "", "gateway.id: is missing"),
+        ("exp = 2", "exp = 2\nsealed = true", "node.sealing_key_file: is missing: a sensor is sealed"),
+        ("seed = 7", 'sealing_key_file = "none"', "node.sealing_key_file: "),
         ("seed = 7", "heartbeat_ms = 5", "node.heartbeat_ms: must be from 1000"),
     ],
 )

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import random
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from firmware.hosting.mqtt import Login
 from firmware.hosting.trace import NoTrace
 from fleet.core.config import FleetConfig
 from fleet.core.manager import FleetCore
+from fleet.core.vault import Vault
 from fleet.host.app import make_app
 from fleet.host.keyring import Keyring
 from fleet.host.managers.term import Term
@@ -25,6 +27,7 @@ from tests.fleet_host.stand import INVENTORY, PATIENT, Database, Served
 from tests.servers import PostgresServer
 
 LOGIN, HUB = Login("fleet", b"x"), "127.0.0.1:1"
+NO_KEYS = Vault([], os.urandom)
 
 
 @dataclass
@@ -47,7 +50,7 @@ async def leading(data: Path, database: Database) -> AsyncIterator[tuple[Served,
     """The first of them."""
     stage, clock, key = Stage(), WallClock(), load_key(data)
     app, keys = make_app(stage, PATIENT), Keyring(data)
-    async with Managers(database.url, keys, stage, clock, NoTrace(), HUB) as managers:
+    async with Managers(database.url, NO_KEYS, keys, stage, clock, NoTrace(), HUB) as managers:
         term = await managers.enter()
         assert term is not None
         async with managers.holding(term):
@@ -78,7 +81,7 @@ async def following(data: Path, database: Database) -> AsyncIterator[tuple[httpx
     """One that follows."""
     stage, stop, ready = Stage(), asyncio.Event(), asyncio.Event()
     app = make_app(stage, PATIENT)
-    async with Managers(database.url, Keyring(data), stage, WallClock(), NoTrace(), HUB) as managers:
+    async with Managers(database.url, NO_KEYS, Keyring(data), stage, WallClock(), NoTrace(), HUB) as managers:
         assert await managers.enter() is None
         task = asyncio.create_task(managers.follow(LOGIN, stop, ready.set))
         await ready.wait()

@@ -28,6 +28,7 @@ from firmware.wire.auth import mqtt_password
 from fleet.core.config import FleetConfig
 from fleet.core.manager import FleetCore
 from fleet.core.rows import ReadingRow
+from fleet.core.vault import Vault
 from fleet.host.app import make_app
 from fleet.host.database import postgresql_url
 from fleet.host.keyring import Keyring
@@ -106,9 +107,9 @@ class Database:
         """One that is there already."""
         return cls(postgresql_url(url, password_file))
 
-    def open(self) -> Storage:
+    def open(self, vault: Vault | None = None) -> Storage:
         """A storage on it, ready for use."""
-        storage = Storage(self.url)
+        storage = Storage(self.url, vault)
         storage.open()
         return storage
 
@@ -167,17 +168,18 @@ async def served(
     rates: Rates | None = None,
     database: Database | None = None,
     redis: RedisServer | None = None,
+    vault: Vault | None = None,
 ) -> AsyncIterator[Served]:
     """Everything of `fleet serve` but its process, sockets and hub."""
     clock = clock or WallClock()
-    storage = (database or Database(sqlite_url(data / "fleet.sqlite"))).open()
+    storage = (database or Database(sqlite_url(data / "fleet.sqlite"))).open(vault)
     restored = storage.load()
-    core = FleetCore(FleetConfig(), restored, random.Random(1), clock.now_ms())
+    core = FleetCore(FleetConfig(), restored, random.Random(1), clock.now_ms(), vault)
     core.learn_utc(clock.utc_ms(), clock.now_ms())
     for kind, add in (("gateways", core.add_gateway), ("nodes", core.add_node)):
         for item in INVENTORY[kind]:
             add(item, clock.now_ms())
-    latest = RedisLatest(redis.url, redis.password, partial(liveness, core)) if redis else None
+    latest = RedisLatest(redis.url, redis.password, partial(liveness, core), vault) if redis else None
     stage, key = Stage(), load_key(data)
     runtime = Runtime(core, clock, storage, Login("fleet", b"x"), "127.0.0.1:1", NoTrace(), [], None, latest)
     app = make_app(stage, rates or PATIENT)

@@ -48,6 +48,11 @@ def changed(path: str, value: Any) -> dict[str, Any]:
         ("nodes.1.gateway", "gateway-09", "nodes.1.gateway: 'gateway-09' is not among the gateways"),
         ("gateways.0.id", ..., "gateways.0.id: None is not an id"),
         ("rules", 3, "rules: expected a list"),
+        ("sensitive", {}, "sensitive: expected a list"),
+        ("nodes.1.sealed", "co2", "nodes.1.sealed: expected a list of metrics"),
+        ("nodes.1.sealing_key", "abcd", "nodes.1.sealing_key: expected a key of 64 hexadecimal digits"),
+        ("nodes.1.sealing_key", "44" * 32, "nodes.1.sealing_key: of no use without `sealed`"),
+        ("nodes.0.sealing_key", NODE_KEY, "nodes.0.sealing_key: is the node's other key, too"),
     ],
 )
 def test_a_mistake_in_the_inventory_is_named_by_file_line_column_path_and_message(

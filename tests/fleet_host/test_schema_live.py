@@ -27,9 +27,11 @@ BEYOND_SCHEMA = (
     "POST /api/v1/fleet/nodes",
     "POST /api/v1/fleet/nodes/{node_id}/move",
     "POST /api/v1/tokens",
+    "POST /api/v1/fleet/maintenance",
+    "PATCH /api/v1/fleet/maintenance/{window_id}",
     "POST /api/v1/fleet/renew",
     "POST /api/v1/fleet/enrol",
-    *(f"GET /api/v1/fleet/{list}" for list in ("alerts", "audit", "readings")),
+    *(f"GET /api/v1/fleet/{list}" for list in ("alerts", "audit", "dead-letters", "maintenance", "readings")),
     *(f"GET /api/v1/fleet/nodes/{{node_id}}/{list}" for list in ("readings", "events")),
 )
 

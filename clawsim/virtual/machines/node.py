@@ -4,10 +4,12 @@ from typing import Any
 
 from clawsim.randomness import stream
 from clawsim.scenario.plan import NodePlan
+from clawsim.sealing import sealed_by, sealing_name
 from clawsim.virtual.host import VirtualHost
 from clawsim.virtual.machines.base import Machine
 from clawsim.virtual.memory import NodeFlash
 from firmware.hal.signals import Signal, signal_from_spec
+from firmware.hosting.aes import aes_block
 from firmware.wire.auth import mqtt_password
 from firmware.wire.outputs import Alarm, Connect, Disconnect, Restart, Sample, Scan, Send
 from firmware.wire.topics import topic
@@ -51,9 +53,11 @@ class NodeMachine(Machine):
                     "high": sensor.high,
                     "every_ms": sensor.every_ms,
                     "event": sensor.event,
+                    "sealed": sensor.sealed,
                 }
                 for sensor in plan.sensors
             ],
+            "seal_block": aes_block(self.world.key(sealing_name(plan.id))) if sealed_by(plan) else None,
         }
 
     def _start(self) -> None:

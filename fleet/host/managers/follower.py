@@ -10,6 +10,7 @@ from firmware.hosting.mqtt import Login
 from firmware.hosting.trace import Tracer
 from fleet.core.config import FleetConfig
 from fleet.core.mirror import Mirror
+from fleet.core.vault import VaultError
 from fleet.host.accounts import Accounts
 from fleet.host.latest import Values, stored_latest
 from fleet.host.managers import changes
@@ -26,7 +27,7 @@ class FollowingRuntime(Runtime):
     leads = False
 
     def __init__(self, found: Copy, clock: Clock, storage: Storage, login: Login, hub: str, tracer: Tracer) -> None:
-        self.mirror = Mirror(FleetConfig(), found.rows, random.Random(0), clock.now_ms())
+        self.mirror = Mirror(FleetConfig(), found.rows, random.Random(0), clock.now_ms(), storage.vault)
         super().__init__(self.mirror, clock, storage, login, hub, tracer, [])
         self.version = found.version
         self.accounts: Accounts | None = None
@@ -63,14 +64,14 @@ class FollowingRuntime(Runtime):
                     self._take_all(await self.read(changes.copy))
                 else:
                     self._take(found)
-            except StorageError as error:
+            except (StorageError, VaultError) as error:
                 self._failed(error)
-                raise
+                raise StorageError(str(error)) from error
             self.writer.failing = None
 
-    def _failed(self, error: StorageError) -> None:
+    def _failed(self, error: StorageError | VaultError) -> None:
         if self.writer.failing is None:
-            LOG.error("the database fails: %s", error)
+            LOG.error("this manager cannot follow: %s", error)
         self.writer.failing = str(error)
 
     def _take(self, found: News) -> None:
@@ -85,7 +86,7 @@ class FollowingRuntime(Runtime):
         """So many changes were missed that nobody lists them any more."""
         LOG.warning("too far behind the leader; everything is read again")
         self.version = found.version
-        self.mirror = Mirror(FleetConfig(), found.rows, random.Random(0), self.clock.now_ms())
+        self.mirror = Mirror(FleetConfig(), found.rows, random.Random(0), self.clock.now_ms(), self.storage.vault)
         self.core = self.mirror
         if self.accounts is not None:
             self.accounts.show_all(found.rows["users"], found.rows["tokens"])

@@ -12,6 +12,7 @@ from firmware.hosting.clock import Clock
 from firmware.hosting.lifecycle import CannotRun
 from firmware.hosting.mqtt import Login
 from firmware.hosting.trace import Tracer
+from fleet.core.vault import Vault, VaultError
 from fleet.host.database import Fenced, StorageError, named
 from fleet.host.keyring import Keyring
 from fleet.host.managers import changes, pulse
@@ -35,9 +36,18 @@ OWN_HUB = "its own"
 class Managers:
     """One process among those that share a database; an asynchronous context."""
 
-    def __init__(self, database: str | URL, keys: Keyring, stage: Stage, clock: Clock, tracer: Tracer, hub: str | None):
+    def __init__(
+        self,
+        database: str | URL,
+        vault: Vault,
+        keys: Keyring,
+        stage: Stage,
+        clock: Clock,
+        tracer: Tracer,
+        hub: str | None,
+    ) -> None:
         """`hub`: the address of the Event Hub that all of them use; None for one inside this process."""
-        self._database, self._keys, self._stage = database, keys, stage
+        self._database, self._vault, self._keys, self._stage = database, vault, keys, stage
         self._clock, self._tracer, self._hub = clock, tracer, hub
         self.name = manager_name()
         self._leadership = Leadership(database, self._about())
@@ -58,7 +68,7 @@ class Managers:
 
     def storage(self, term: Term | None = None) -> Storage:
         """The database, for the leader of `term` or for a follower."""
-        return Storage(self._database, fence=term, name=sessions_of(self.name))
+        return Storage(self._database, self._vault, fence=term, name=sessions_of(self.name))
 
     async def enter(self) -> Term | None:
         """The lead, if it is free; None where it is to be awaited. Raises CannotRun where both together cannot work."""
@@ -136,6 +146,9 @@ class Managers:
         try:
             found = await asyncio.to_thread(_copied, storage)
             runtime = FollowingRuntime(found, self._clock, storage, login, self._hub or "", self._tracer)
+        except VaultError as error:
+            storage.close()
+            raise StorageError(f"{error}; name the file of data keys with --data-key-file") from error
         except StorageError:
             storage.close()
             raise
