@@ -171,29 +171,24 @@ class House:
 
     def __init__(self, prepared: Prepared, keys: Keyring, clock: Clock, tracer: Tracer, stop: asyncio.Event) -> None:
         self.prepared, self.keys, self.clock, self.tracer, self.stop = prepared, keys, clock, tracer, stop
-        self._serving: asyncio.Task[None] | None = None
+        self.serving: asyncio.Task[None] | None = None
 
     def begin(self, hub: str | None = None) -> None:
         """Serves from now on, and says so; once. `hub`: where the leader's is."""
-        if self._serving is None:
-            self._serving = asyncio.create_task(self.prepared.http.serve(sockets=[self.prepared.listening]))
+        if self.serving is None:
+            self.serving = asyncio.create_task(self.prepared.http.serve(sockets=[self.prepared.listening]))
             _say_ready(self.prepared.settings, self.prepared.listening.getsockname()[1], hub)
-
-    @property
-    def begun(self) -> bool:
-        """Whether anything is served."""
-        return self._serving is not None
 
     async def served(self) -> None:
         """Until the server ends by itself."""
-        if self._serving is not None:
-            await asyncio.shield(self._serving)
+        if self.serving is not None:
+            await asyncio.shield(self.serving)
 
     async def end(self) -> None:
         """Answers what is under way, and serves no more."""
-        if self._serving is not None:
+        if self.serving is not None:
             self.prepared.http.should_exit = True
-            await asyncio.wait([self._serving])
+            await asyncio.wait([self.serving])
 
 
 async def _take_turns(house: House) -> None:
@@ -210,7 +205,7 @@ async def _take_turns(house: House) -> None:
                     async with managers.holding(term):
                         await _lead(house, managers.storage(term), managers, term)
                 except CannotRun as error:
-                    if not house.begun:
+                    if not house.serving:
                         raise
                     LOG.error("this manager cannot take over: %s", error)
                 term = None
