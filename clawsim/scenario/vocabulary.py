@@ -159,7 +159,7 @@ CLOSED = {
     ("fault.", "fault"): ("cut", "delay", "loss", "kill", "stop", "power"),
     ("gateway.offline", "reason"): ("heartbeat timeout", "connection lost"),
     ("reading.lost", "cause"): LOST_CAUSES,
-    ("sensor.fault", "reason"): ("failed", "out-of-range", "too-long"),
+    ("sensor.fault", "reason"): ("failed", "out-of-range", "stuck", "too-long"),
 }
 """Fields that hold one of a few words, by the beginning of the event's kind."""
 
