@@ -16,7 +16,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-BOARD_FILES = sorted(path for tree in ("wire", "core") for path in (ROOT / "firmware" / tree).rglob("*.py"))
+BOARD_FILES = sorted(path for tree in ("wire", "core", "drivers") for path in (ROOT / "firmware" / tree).rglob("*.py"))
 
 # What a stock MicroPython build has under these names (docs.micropython.org, "MicroPython libraries").
 BOARD_MODULES = {
