@@ -161,6 +161,7 @@ class Deployment:
                 "key_file": str(self._key_file(node.id)),
                 "data": str(self.data(node.id)),
                 "backlog_readings": node.backlog_readings,
+                "sleep": node.sleep or None,
                 "seed": f"{self.plan.seed}/{node.id}",
                 "sample_until_ms": None if self._for_good else self.plan.duration_us // 1000,
             },

@@ -39,8 +39,6 @@ class Commands:
         if reason:
             self._answer(command_id, "failed", now_ms, reason)
             return
-        if action == "config" and self._core.settings.on_trial():
-            return  # it comes again when the one before it is settled
         if not self._journal.begin(command_id, action, command["ttl_ms"], now_ms):
             return  # it comes again when there is room for its id
         self._core.stores.persist(

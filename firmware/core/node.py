@@ -25,8 +25,10 @@ class NodeCore:
     """See `firmware.core`. Port `up` is the connection to the gateway."""
 
     def __init__(self, config: dict, flash: dict, rng, now_ms: int) -> None:
-        """`config`: id, fleet, key, home {id, target}, sensors; optional type, version, heartbeat_ms,
-        backlog_readings, free_memory_kb, battery_mv, low_battery_mv, rules (see `firmware.core.rules`).  `flash`: {"slots": {...}, "readings": [...]} as restored."""
+        """`config`: id, fleet, key, home {id, target}, sensors; optional type, version, heartbeat_ms, backlog_readings,
+        free_memory_kb, battery_mv, low_battery_mv, rules (see `firmware.core.rules`).
+
+        `flash`: {"slots": {...}, "readings": [...]} as restored."""
         slots = flash.get("slots", {})
         self.id: str = config["id"]
         self.fleet: str = config["fleet"]

@@ -44,7 +44,7 @@ NODES = {
 
 def sensor(name: str) -> dict:
     """The configuration of one sensor, as `firmware.core.sensors.Sensor` takes it. Raises KeyError."""
-    found = {"exp": 0, "low": None, "high": None, "every_ms": None, "event": False, "stuck_ms": None}
+    found: dict = {"exp": 0, "low": None, "high": None, "every_ms": None, "event": False, "stuck_ms": None}
     found.update(SENSORS[name])
     found["metric"] = name
     return found

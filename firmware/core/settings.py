@@ -42,12 +42,10 @@ class Settings:
                 return "cannot set " + name[:32]
         return ""
 
-    def on_trial(self) -> bool:
-        """Whether a new configuration waits for a word of the gateway."""
-        return self._trial is not None
-
     def begin(self, command: dict, now_ms: int) -> None:
-        """Put what the command sets in force, and ask the gateway for a sign of life."""
+        """Put what the command sets in force, and ask the gateway for a sign of life.
+
+        No trial is under way, for the command was a word of the gateway and ended it."""
         values = dict(self.values)
         for name in command:
             if name == "thresholds":

@@ -15,6 +15,11 @@ SHORTEST_MS = 5000  # a shorter sleep saves less than the next connection costs
 SILENT_INTERVALS = 3
 
 
+def node_core(config: dict, flash: dict, rng, now_ms: int) -> NodeCore:
+    """The core that the configuration asks for: with `sleep` one that sleeps between samples."""
+    return (SleepingNode if config.get("sleep") else NodeCore)(config, flash, rng, now_ms)
+
+
 class SleepingNode(NodeCore):
     """A `NodeCore` that asks its host to sleep."""
 

@@ -1,4 +1,4 @@
-"""Drivers of real parts, in the MicroPython subset. Nothing here imports `machine`: pins, buses and waits are handed in.
+"""Drivers of real parts, in the MicroPython subset. None imports `machine`: pins, buses and waits are handed in.
 
 A part that is asked has `exp` (by what it measures, the resolution of its values: integers of 10^-exp),
 `begin(now_ms)`, which starts a measurement, `ready_ms`, when its result can be fetched, and `read(now_ms)`, which gives

@@ -91,7 +91,7 @@ class Rc522:
         return ""
 
     def _exchange(self, frame: bytes, last_bits: int) -> bytes:
-        """Send `frame`, of whose last byte only `last_bits` unless 0; what the card answers, nothing when it does not."""
+        """Send `frame`, of whose last byte only `last_bits` unless 0; what the card answers, perhaps nothing."""
         self._put(_COMMAND, _IDLE)
         self._put(_IRQ, 0x7F)
         self._put(_FIFO_LEVEL, 0x80)

@@ -1,6 +1,7 @@
 """SCD40 and SCD41: CO₂, temperature and humidity over I²C (Sensirion, SCD4x data sheet, version 1.4).
 
-It measures by itself every 5 s. A board that restarts finds it measuring, when it takes no start, so it is stopped first.
+It measures by itself every 5 s. A board that restarts may find it measuring, when it takes no start: it is stopped
+first.
 """
 
 from firmware.drivers import Fault

@@ -15,9 +15,8 @@ from tests.firmware_core.rig import Board as Node
 class Part:
     """Measures two things in `takes_ms`."""
 
-    exp = {"temp": 1, "humidity": 1}
-
     def __init__(self, takes_ms: int = 500) -> None:
+        self.exp = {"temp": 1, "humidity": 1}
         self.takes_ms = takes_ms
         self.begun = 0
         self.ready_ms = 0

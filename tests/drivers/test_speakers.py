@@ -1,5 +1,6 @@
 """The parts that speak for themselves, debounced: a door, a detector of motion, cards at a reader."""
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -73,7 +74,7 @@ def test_two_events_of_a_debounced_contact_always_differ_and_lasted(steps: list[
         if debounce.push(seen, now_ms):
             events.append(seen)
             assert now_ms - since >= (30 if seen else 70)
-    assert all(a != b for a, b in zip(events, events[1:], strict=False))
+    assert all(a != b for a, b in pairwise(events))
 
 
 def reader(*cards: Card) -> tuple[Rc522Chip, Rc522]:
