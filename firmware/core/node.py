@@ -45,7 +45,7 @@ class NodeCore:
         self.presence = Presence(self, config, now_ms)
         self.rules = LocalRules(self, config.get("rules") or [])
         self.alarm_by = ""  # who sounded the alarm, while it sounds
-        self.settings = Settings(self, slots.get("config"), self.presence.heartbeat_ms)
+        self.settings = Settings(self, slots.get("config"), self.presence.heartbeat_ms, now_ms)
         self.battery = Battery(self, config.get("low_battery_mv"))
         self.start_ms = now_ms
         self.next_seq = 0

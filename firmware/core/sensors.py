@@ -23,13 +23,12 @@ class Sensor:
         self._last: object = None
         self._last_ms = start_ms
 
-    def pace(self, every_ms: int, now_ms: "int | None") -> None:
-        """Sample every `every_ms` from now on; None: before the first sample. A sensor that was stopped stays so."""
-        if self.every_ms is None or self.every_ms == every_ms:
-            return
-        self.every_ms = every_ms
-        if now_ms is not None:
-            self.next_ms = now_ms + every_ms
+    def pace(self, every_ms: int, now_ms: int) -> None:
+        """Sample every `every_ms` from now on. The sample that is due first is not put off; a sensor that was stopped
+        stays so."""
+        if self.next_ms is not None and self.every_ms != every_ms:
+            self.every_ms = every_ms
+            self.next_ms = min(self.next_ms, now_ms + every_ms)
 
     def stuck(self, value: object, now_ms: int) -> bool:
         """Whether `value`, which has no other fault, has not changed for too long."""

@@ -13,7 +13,7 @@ class Settings:
     """The values in force: `interval_s` of all periodic sensors, `heartbeat_s`, and `thresholds` of local rules by
     name. What is not set is as the node was configured with."""
 
-    def __init__(self, core, slot: "dict | None", heartbeat_ms: int) -> None:
+    def __init__(self, core, slot: "dict | None", heartbeat_ms: int, now_ms: int) -> None:
         """`slot`: what was kept on flash. The core's sensors, rules and presence exist already."""
         self._core = core
         self._every_ms = [sensor.every_ms for sensor in core.sensors]
@@ -23,7 +23,7 @@ class Settings:
         self.due_ms: int | None = None  # until when the gateway has to be heard
         self.values: dict = slot if isinstance(slot, dict) and not self.problem(slot) else {}
         if self.values:
-            self._pace(None)
+            self._pace(now_ms)
             core.rules.set_thresholds(self.values.get("thresholds", {}))
             core.presence.heartbeat_ms = self._interval_ms()
 
@@ -94,7 +94,7 @@ class Settings:
         if interval_ms != self._core.presence.heartbeat_ms:
             self._core.presence.announce(interval_ms, now_ms)
 
-    def _pace(self, now_ms: "int | None") -> None:
+    def _pace(self, now_ms: int) -> None:
         every_s = self.values.get("interval_s")
         for sensor, own_ms in zip(self._core.sensors, self._every_ms):
             if own_ms is not None:

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from firmware.core.commands import IDENTIFY_S
@@ -172,6 +172,7 @@ def test_settings_that_cannot_be_change_nothing_and_the_answer_says_why(params: 
     assert period_ms(board) == 60_000 and board.events("command.executed") == []
 
 
+@settings(max_examples=40)
 @given(st.dictionaries(st.text(max_size=12), st.recursive(st.none() | st.integers(), st.lists), max_size=4))
 def test_whatever_is_asked_of_a_node_is_answered_with_a_reason_that_fits_its_message(params: Any) -> None:
     board = sampling()
@@ -227,6 +228,13 @@ def test_a_low_battery_makes_all_intervals_longer_and_the_heartbeat_announces_it
     board.battery(3400)
     assert period_ms(board) == 60_000
     assert board.sent("heartbeat")[-1]["interval_ms"] == 60_000 and "low_battery" not in board.sent("heartbeat")[-1]
+
+
+def test_a_low_battery_does_not_put_off_the_sample_that_is_due_first() -> None:
+    board = Board(sensors=[PERIODIC], low_battery_mv=3300).power_on()
+    board.battery(3000)
+    board.at(301_000)
+    assert len(board.events("reading.produced")) == 2
 
 
 def test_settings_of_a_node_with_a_low_battery_are_stretched_too() -> None:

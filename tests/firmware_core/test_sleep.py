@@ -140,7 +140,7 @@ def test_settings_are_tried_out_awake_and_a_low_battery_lengthens_the_sleep() ->
     board.live(310_000)
     board.battery(3000)
     assert board.sent("heartbeat")[-1]["interval_ms"] == 1_500_000
-    board.live(400_000)
+    board.live(700_000)
     assert board.of(Sleep)[-1].for_ms > 1_400_000
 
 
