@@ -23,9 +23,8 @@ class Settings:
         self.due_ms: int | None = None  # until when the gateway has to be heard
         self.values: dict = slot if isinstance(slot, dict) and not self.problem(slot) else {}
         if self.values:
-            self._pace(now_ms)
-            core.rules.set_thresholds(self.values.get("thresholds", {}))
-            core.presence.heartbeat_ms = self._interval_ms()
+            self._judge_and_pace(self.values, now_ms)
+            core.presence.heartbeat_ms = self._interval_ms(self.values)
 
     def problem(self, wanted: dict) -> str:
         """What is wrong with the settings in a command, or nothing."""
@@ -86,22 +85,19 @@ class Settings:
         self._core.commands.fail(command_id, "rolled back: " + reason, now_ms)
 
     def _apply(self, values: dict, now_ms: int) -> None:
-        kept, self.values = self.values, values
-        self._pace(now_ms)
-        interval_ms = self._interval_ms()
-        self.values = kept
-        self._core.rules.set_thresholds(values.get("thresholds", {}))
+        self._judge_and_pace(values, now_ms)
+        interval_ms = self._interval_ms(values)
         if interval_ms != self._core.presence.heartbeat_ms:
             self._core.presence.announce(interval_ms, now_ms)
 
-    def _pace(self, now_ms: int) -> None:
-        every_s = self.values.get("interval_s")
+    def _judge_and_pace(self, values: dict, now_ms: int) -> None:
+        self._core.rules.set_thresholds(values.get("thresholds", {}))
+        every_s = values.get("interval_s")
         for sensor, own_ms in zip(self._core.sensors, self._every_ms):
             if own_ms is not None:
                 sensor.pace((own_ms if every_s is None else 1000 * every_s) * self._stretch, now_ms)
 
-    def _interval_ms(self) -> int:
-        every_s = self.values.get("heartbeat_s")
-        return self._core.heartbeat_interval_ms(
-            (self._heartbeat_ms if every_s is None else 1000 * every_s) * self._stretch
-        )
+    def _interval_ms(self, values: dict) -> int:
+        every_s = values.get("heartbeat_s")
+        own_ms = self._heartbeat_ms if every_s is None else 1000 * every_s
+        return self._core.heartbeat_interval_ms(own_ms * self._stretch)

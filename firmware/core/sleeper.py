@@ -29,6 +29,7 @@ class SleepingNode(NodeCore):
         self._bed_ms = now_ms + AWAKE_MS
         self._listen_until_ms = now_ms + AWAKE_MS
         self._listen_ms: int = config.get("listen_ms", LISTEN_MS)
+        self._over = False  # the rehearsal is
         super().__init__(config, flash, rng, now_ms)
         self.presence.heartbeat_ms = self.heartbeat_interval_ms(self.presence.heartbeat_ms)
 
@@ -52,6 +53,7 @@ class SleepingNode(NodeCore):
     def stop_sampling(self, now_ms: int) -> None:
         """The end of a rehearsal: no more samples, and awake until all is handed over."""
         super().stop_sampling(now_ms)
+        self._over = True
         if self._wake_ms is not None:
             self._wake(now_ms)
 
@@ -93,7 +95,9 @@ class SleepingNode(NodeCore):
         return min(self._listen_until_ms, self._bed_ms) if done else self._bed_ms
 
     def _doze(self, now_ms: int) -> None:
-        wake_ms = min([s.next_ms for s in self.sensors if s.next_ms is not None] or [now_ms])
+        # With event sensors only it wakes to say that it lives.
+        idle_ms = now_ms if self._over else now_ms + self.presence.heartbeat_ms
+        wake_ms = min([s.next_ms for s in self.sensors if s.next_ms is not None] or [idle_ms])
         if wake_ms - now_ms < SHORTEST_MS:
             self._bed_ms = max(wake_ms, now_ms) + AWAKE_MS
             self._listen_until_ms = max(wake_ms, now_ms) + self._listen_ms

@@ -111,6 +111,15 @@ def test_an_event_sensor_wakes_it() -> None:
     assert len(board.of(Sleep)) == 1
 
 
+def test_with_event_sensors_only_it_sleeps_and_wakes_to_say_that_it_lives() -> None:
+    board = Sleeper(sensors=[DOOR], heartbeat_ms=300_000).power_on()
+    board.live(1_000_000)
+    beats = [found["uptime_ms"] for found in board.sent("heartbeat")]
+    assert len(beats) == 4
+    assert max(b - a for a, b in pairwise(beats)) <= 300_000 + AWAKE_MS
+    assert board.sent("heartbeat")[-1]["interval_ms"] == 300_000
+
+
 @pytest.mark.parametrize("every_ms", [1000, 5000, LISTEN_MS + 4000])
 def test_a_node_whose_period_leaves_no_time_to_sleep_stays_awake(every_ms: int) -> None:
     board = Sleeper(sensors=[TEMP | {"every_ms": every_ms}]).power_on()
