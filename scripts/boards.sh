@@ -19,7 +19,7 @@ bits=$([ "$(uname -m)" = x86_64 ] && echo 32 || getconf LONG_BIT)
 # hash_of FILE...: of their names and contents.
 hash_of() { sha256sum "$@" | sha256sum | cut -c-16; }
 recipe=$(hash_of scripts/boards.sh scripts/common.sh scripts/boards/linux/*)
-frozen=$(hash_of $(find firmware/*.py firmware/hosts/__init__.py firmware/{wire,core,hosts/micro} scripts/boards tests/vectors -name '*.py' 2>/dev/null | LC_ALL=C sort))
+frozen=$(hash_of $(find firmware/*.py firmware/hosts/__init__.py firmware/{wire,core,drivers,hosts/micro} scripts/boards tests/vectors -name '*.py' 2>/dev/null | LC_ALL=C sort))
 key="$recipe $frozen $PWD"
 
 up_to_date() {

@@ -16,7 +16,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-BOARD_TREES = ("wire", "core", "hosts/micro")
+BOARD_TREES = ("wire", "core", "drivers", "hosts/micro")
 BOARD_FILES = sorted(path for tree in BOARD_TREES for path in (ROOT / "firmware" / tree).rglob("*.py"))
 
 # What a stock MicroPython build has under these names (docs.micropython.org, "MicroPython libraries").

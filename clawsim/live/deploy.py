@@ -172,6 +172,7 @@ class Deployment:
                 "sealing_key_file": str(self._key_file(sealing_name(node.id))) if sealed_by(node) else None,
                 "data": str(self.data(node.id)),
                 "backlog_readings": node.backlog_readings,
+                "sleep": node.sleep or None,
                 "seed": f"{self.plan.seed}/{node.id}",
                 "sample_until_ms": None if self._for_good else self.plan.duration_us // 1000,
             },

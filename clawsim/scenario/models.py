@@ -115,6 +115,7 @@ class NodeGroup(Strict):
     backlog: int = Field(default=1000, ge=1, le=1_000_000, description="Readings kept until acknowledged")
     power_on: Duration = Field(default=0, description="When the nodes get power")
     groups: list[Id] = Field(default_factory=list, max_length=20, description="What rules call group: ID")
+    sleep: Flag = Field(default=False, description="Sleep between samples, connected only to hand them over and listen")
     stagger: Duration = Field(default=0, description="Nodes power on spread over this time, each at its own instant")
 
 

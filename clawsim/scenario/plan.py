@@ -89,6 +89,7 @@ class NodePlan:
     backlog_readings: int
     power_on_us: int
     groups: tuple[str, ...] = ()
+    sleep: bool = False
 
 
 _Entity = TypeVar("_Entity", GatewayPlan, NodePlan)

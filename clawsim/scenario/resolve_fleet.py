@@ -109,5 +109,6 @@ def _node(
         sensors=tuple(for_node(sensor, node_id, context) for sensor in sensors),
         backlog_readings=group.backlog,
         groups=tuple(group.groups),
+        sleep=group.sleep,
         power_on_us=group.power_on + late_ms * 1000,
     )

@@ -45,6 +45,9 @@ _NODES = (
     EventKind("sensor.fault", "a sensor failed or read an implausible value", NODE, ("metric", "reason", "value")),
     EventKind("alarm.local", "a node's alarm sounded", NODE, ("by", "rule", "id")),
     EventKind("alarm.silenced", "a node's alarm fell silent", NODE, ("by", "rule", "id")),
+    EventKind("battery.low", "a node's battery is low: its intervals become longer", NODE, ("battery_mv",)),
+    EventKind("battery.recovered", "a node's battery is no longer low", NODE, ("battery_mv",)),
+    EventKind("config.rolled-back", "a node took new settings back", NODE, ("id", "reason")),
     EventKind(
         "failover.scan", "the node's gateway was silent too long: it looks for another", NODE, ("gateway", "silent_ms")
     ),
@@ -182,7 +185,7 @@ CLOSED = {
     ("fault.", "fault"): ("cut", "delay", "loss", "kill", "stop", "power"),
     ("gateway.offline", "reason"): ("heartbeat timeout", "connection lost"),
     ("reading.lost", "cause"): LOST_CAUSES,
-    ("sensor.fault", "reason"): ("failed", "out-of-range", "too-long"),
+    ("sensor.fault", "reason"): ("failed", "out-of-range", "stuck", "too-long"),
 }
 """Fields that hold one of a few words, by the beginning of the event's kind."""
 

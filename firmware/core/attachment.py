@@ -23,6 +23,7 @@ class Attachment:
         self.state = DOWN
         self.joining = False  # no authentic answer yet since the node chose this gateway
         self.heard_ms = now_ms
+        self.silent_ms = SILENT_MS
         self._backoff = Backoff(rng)
         # When down: the next attempt; when connecting: give up; None: waiting for flash.
         self.connect_due_ms: int | None = now_ms
@@ -46,7 +47,13 @@ class Attachment:
     def heard(self, now_ms: int) -> None:
         """Something authentic and new came from the gateway."""
         self.heard_ms = now_ms
-        self.scan_due_ms = now_ms + SILENT_MS + 1
+        self.scan_due_ms = now_ms + self.silent_ms + 1
+
+    def rest(self) -> None:
+        """No connection and no attempt, until somebody sets `connect_due_ms`."""
+        self.state = DOWN
+        self.connect_due_ms = None
+        self._backoff.reset()
 
     def scanning(self, now_ms: int) -> None:
         """A scan starts; if it finds nothing the next one follows."""

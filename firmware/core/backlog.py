@@ -118,3 +118,14 @@ class Backlog:
         if not kept:
             self.due_ms = None
         return gone
+
+
+def runs(seqs: "list[int]") -> "list[tuple[int, int]]":
+    """Ascending seqs as closed runs, so that one write forgets many."""
+    found: list[tuple[int, int]] = []
+    for seq in seqs:
+        if found and found[-1][1] == seq - 1:
+            found[-1] = (found[-1][0], seq)
+        else:
+            found.append((seq, seq))
+    return found

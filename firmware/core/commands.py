@@ -1,10 +1,13 @@
 """Commands at a node: written down, then carried out, then answered; a copy is answered again and changes nothing."""
 
+from firmware.core.attachment import UP
 from firmware.core.journal import Journal
 from firmware.wire.messages import encode_ack
-from firmware.wire.outputs import Alarm, Restart
+from firmware.wire.outputs import Identify, Restart
 
-ACTIONS = ("alert", "restart")
+ACTIONS = ("alert", "restart", "config", "identify")
+IDENTIFY_S = 10
+MAX_IDENTIFY_S = 3600
 
 
 class Commands:
@@ -32,8 +35,9 @@ class Commands:
             self._answer(command_id, status, now_ms)
             return
         self._core.on_heard(now_ms)
-        if action not in ACTIONS:
-            self._answer(command_id, "failed", now_ms, "unknown action")
+        reason = self._problem(command)
+        if reason:
+            self._answer(command_id, "failed", now_ms, reason)
             return
         if not self._journal.begin(command_id, action, command["ttl_ms"], now_ms):
             return  # it comes again when there is room for its id
@@ -42,6 +46,24 @@ class Commands:
             lambda at_ms: self._act(command, at_ms),
             lambda at_ms: self._journal.forget(command_id),
         )
+
+    def conclude(self, command_id: str, write: tuple, failed) -> None:
+        """The command has acted: its outcome `write` and its answer become durable together, or `failed(now_ms)`."""
+        self._journal.finish(command_id, "done")
+        self._core.stores.together(
+            [write, ("put", "journal", self._journal.as_slot())],
+            lambda at_ms: self._answer(command_id, "done", at_ms),
+            failed,
+        )
+
+    def fail(self, command_id: str, reason: str, now_ms: int) -> None:
+        """The command had no lasting effect."""
+        self._journal.finish(command_id, "failed")
+        self.keep()
+        if self._core.link.state == UP:
+            self._answer(command_id, "failed", now_ms, reason)
+        else:
+            self._answers.append((command_id, "failed"))
 
     def keep(self) -> None:
         """Put the state of all commands on flash."""
@@ -53,15 +75,30 @@ class Commands:
         if action == "restart":
             core.emit(Restart())  # the answer follows after the boot, from the journal
             return
-        on = command.get("state", "on") != "off"
-        core.emit(Alarm(on, command["by"]))
-        fields = {"by": command["by"], "id": command["id"]}
-        if "rule" in command:
-            fields["rule"] = command["rule"]
-        core.event("alarm.local" if on else "alarm.silenced", fields)
+        if action == "config":
+            core.settings.begin(command, now_ms)  # the answer follows when the gateway was heard under it
+            return
+        if action == "identify":
+            core.emit(Identify(1000 * command.get("for_s", IDENTIFY_S)))
+        else:
+            fields = {"id": command["id"]}
+            if "rule" in command:
+                fields["rule"] = command["rule"]
+            core.sound(command.get("state", "on") != "off", command["by"], fields)
         self._journal.finish(command["id"], "done")
         self.keep()
         self._answer(command["id"], "done", now_ms)
+
+    def _problem(self, command: dict) -> str:
+        """Why the command cannot be carried out, or nothing."""
+        if command["action"] not in ACTIONS:
+            return "unknown action"
+        if command["action"] == "config":
+            return self._core.settings.problem(command)
+        for_s = command.get("for_s", IDENTIFY_S)
+        if command["action"] == "identify" and (type(for_s) is not int or not 0 < for_s <= MAX_IDENTIFY_S):
+            return "for_s is not from 1 to %d" % MAX_IDENTIFY_S
+        return ""
 
     def _answer(self, command_id: str, status: str, now_ms: int, reason: str = "") -> None:
         core = self._core

@@ -4,15 +4,18 @@ A node is silent until its boot number is on flash: otherwise a second power los
 identity. From then on everything is a deadline or an input; nothing here reads a clock or touches the hardware.
 """
 
-from firmware.core.attachment import DOWN, SILENT_MS, UP, Attachment
-from firmware.core.backlog import Backlog, Record
+from firmware.core.attachment import DOWN, UP, Attachment
+from firmware.core.backlog import Backlog, Record, runs
+from firmware.core.battery import Battery
 from firmware.core.commands import Commands
 from firmware.core.presence import Presence
+from firmware.core.rules import LocalRules
 from firmware.core.sensors import Sensor
+from firmware.core.settings import Settings
 from firmware.core.stores import Stores
 from firmware.wire import messages
 from firmware.wire.auth import Sealer
-from firmware.wire.outputs import Connect, Disconnect, Event, Sample, Scan, Send, Store
+from firmware.wire.outputs import Alarm, Connect, Disconnect, Event, Sample, Scan, Send, Store
 from firmware.wire.sealing import seal
 from firmware.wire.topics import topic
 
@@ -23,13 +26,15 @@ class NodeCore:
     """See `firmware.core`. Port `up` is the connection to the gateway."""
 
     def __init__(self, config: dict, flash: dict, rng, now_ms: int) -> None:
-        """`config`: id, fleet, key, home {id, target}, sensors; optional type, version, heartbeat_ms,
-        backlog_readings, free_memory_kb, battery_mv, and for sealed sensors `seal_block`: AES under the node's sealing
-        key, 16 bytes at a time.  `flash`: {"slots": {...}, "readings": [...]} as restored."""
+        """`config`: id, fleet, key, home {id, target}, sensors; optional type, version, heartbeat_ms, backlog_readings,
+        free_memory_kb, battery_mv, low_battery_mv, rules (see `firmware.core.rules`), and for sealed sensors
+        `seal_block`: AES under the node's sealing key, 16 bytes at a time.
+
+        `flash`: {"slots": {...}, "readings": [...]} as restored."""
         slots = flash.get("slots", {})
         self.id: str = config["id"]
         self.fleet: str = config["fleet"]
-        self.boot = _next_boot(slots.get("boot"), rng)
+        self.boot = messages.next_boot(slots.get("boot"), rng)
         self.backlog = Backlog(config.get("backlog_readings", BACKLOG_READINGS), flash.get("readings", []))
         self.sensors = [Sensor(sensor, now_ms) for sensor in config["sensors"]]
         self._sealer = Sealer(config["key"])
@@ -43,6 +48,10 @@ class NodeCore:
         attach = slots.get("attach") or {"n": 1, "gateway": config["home"]}
         self.link = Attachment(attach["gateway"], attach["n"], rng, now_ms)
         self.presence = Presence(self, config, now_ms)
+        self.rules = LocalRules(self, config.get("rules") or [])
+        self.alarm_by = ""  # who sounded the alarm, while it sounds
+        self.settings = Settings(self, slots.get("config"), self.presence.heartbeat_ms, now_ms)
+        self.battery = Battery(self, config.get("low_battery_mv"))
         self.start_ms = now_ms
         self.next_seq = 0
         self._running = False
@@ -87,7 +96,7 @@ class NodeCore:
         if not self._running:
             return
         sensor = self.sensors[index]
-        fault = sensor.check(value)
+        fault = sensor.check(value) or ("stuck" if sensor.stuck_ms and sensor.stuck(value, now_ms) else "")
         if fault:
             if fault != sensor.fault:
                 said = None if sensor.sealed else sensor.number(value)
@@ -99,7 +108,7 @@ class NodeCore:
 
     def found(self, gateways: "list[dict]", now_ms: int) -> None:
         """The answer to a scan: gateways as `{"id", "target", "fleet", "role", "load"}`."""
-        if now_ms - self.link.heard_ms < SILENT_MS:
+        if now_ms - self.link.heard_ms < self.link.silent_ms:
             return  # the gateway spoke up meanwhile
         best = self.link.choose(gateways, self.fleet)
         if best is None:
@@ -133,9 +142,12 @@ class NodeCore:
 
     def on_timer(self, now_ms: int) -> None:
         """Do all that is due."""
-        self.stores.on_timer(now_ms)
+        if self.stores.again:
+            self.stores.on_timer(now_ms)
         if not self._running:
             return
+        if self.settings.due_ms is not None:
+            self.settings.on_timer(now_ms)
         for index, sensor in enumerate(self.sensors):
             if sensor.next_ms is not None and now_ms >= sensor.next_ms:
                 sensor.step(now_ms)
@@ -154,7 +166,7 @@ class NodeCore:
 
     def next_deadline(self) -> "int | None":
         """When `on_timer` is wanted next, in core milliseconds."""
-        again_ms = self.stores.due_ms()
+        again_ms = self.stores.due_ms() if self.stores.again else None
         if not self._running:
             return again_ms
         link = self.link
@@ -162,6 +174,8 @@ class NodeCore:
         for sensor in self.sensors:
             if sensor.next_ms is not None and sensor.next_ms < due_ms:
                 due_ms = sensor.next_ms
+        if self.settings.due_ms is not None and self.settings.due_ms < due_ms:
+            due_ms = self.settings.due_ms
         if link.state != UP:
             return due_ms if link.connect_due_ms is None else min(due_ms, link.connect_due_ms)
         backlog_ms = self.backlog.due_ms
@@ -201,6 +215,8 @@ class NodeCore:
             self.stores.later(("drop", gone.boot, gone.seq, gone.seq))
         if self.link.state == UP:
             self._send_reading(record, now_ms)
+        if self.rules.any:
+            self.rules.on_reading(sensor.metric, sensor.number(value), seq)
 
     def _send_reading(self, record: Record, now_ms: int) -> None:
         name = self.topics.get(record.metric) or topic(self.id, record.metric)
@@ -213,7 +229,7 @@ class NodeCore:
         if "upto" not in found:
             return
         gone = self.backlog.acknowledge(found["boot"], found["from"], found["upto"], found["missing"], now_ms)
-        for first, upto in _runs(gone):
+        for first, upto in runs(gone):
             self.stores.later(("drop", found["boot"], first, upto))
 
     # --- the gateway ----------------------------------------------------------------------------------------------
@@ -243,6 +259,12 @@ class NodeCore:
         if self.link.joining:
             self.link.joining = False
             self.event("failover.joined", {"gateway": self.link.gateway["id"], "attach": self.link.attach})
+        if self.settings.due_ms is not None:
+            self.settings.heard(now_ms)
+
+    def heartbeat_interval_ms(self, wanted_ms: int) -> int:
+        """How often the heartbeat comes when it shall come every `wanted_ms`."""
+        return wanted_ms
 
     def _speak(self, now_ms: int) -> None:
         """Connected: heartbeat, backlog and beacon, whichever is due; the first two can stand for the third."""
@@ -254,6 +276,14 @@ class NodeCore:
                 self._send_reading(record, now_ms)
         if now_ms >= presence.due_ms():
             presence.beacon(now_ms)
+
+    def sound(self, on: bool, by: str, fields: dict) -> None:
+        """Sound or silence the alarm."""
+        self.alarm_by = by if on else ""
+        self.emit(Alarm(on, by))
+        told = {"by": by}
+        told.update(fields)
+        self.event("alarm.local" if on else "alarm.silenced", told)
 
     # --- plumbing -------------------------------------------------------------------------------------------------
 
@@ -270,21 +300,3 @@ class NodeCore:
     def event(self, kind: str, fields: dict) -> None:
         """Say what happened."""
         self.emit(Event(kind, fields))
-
-
-def _next_boot(last: "int | None", rng) -> int:
-    """One more than the last boot number, or a random one for a blank board, so that a lost flash repeats nothing."""
-    if last is None:
-        return rng.getrandbits(messages.BOOT_BITS)
-    return (last + 1) & messages.MAX_BOOT
-
-
-def _runs(seqs: "list[int]") -> "list[tuple[int, int]]":
-    """Ascending seqs as closed runs, so that one write forgets many."""
-    runs: list[tuple[int, int]] = []
-    for seq in seqs:
-        if runs and runs[-1][1] == seq - 1:
-            runs[-1] = (runs[-1][0], seq)
-        else:
-            runs.append((seq, seq))
-    return runs

@@ -18,6 +18,7 @@ class Presence:
         self.heartbeat_ms: int = config.get("heartbeat_ms", HEARTBEAT_MS)
         self.free_memory_kb = config.get("free_memory_kb")
         self.battery_mv = config.get("battery_mv")
+        self.low_battery = False
         self.published_ms = now_ms
         self._version: str = config.get("version", VERSION)
         self._n = 0  # heartbeats and beacons of this boot
@@ -51,6 +52,12 @@ class Presence:
         self.heartbeat_due_ms += self.heartbeat_ms * (1 + late)
         self.send_heartbeat(now_ms)
 
+    def announce(self, heartbeat_ms: int, now_ms: int) -> None:
+        """Heartbeats come every `heartbeat_ms` from now on: the gateway has to know before the old ones are missed."""
+        self.heartbeat_ms = heartbeat_ms
+        self.heartbeat_due_ms = now_ms + heartbeat_ms
+        self.send_heartbeat(now_ms)
+
     def beacon(self, now_ms: int) -> None:
         """Send a beacon, which is due: nothing else was said for its period, or nothing heard for long."""
         core = self._core
@@ -63,6 +70,8 @@ class Presence:
         core = self._core
         self._n += 1
         health = encode_health(self.free_memory_kb, self.battery_mv)
+        if self.low_battery:
+            health += ',"low_battery":true'
         faults = [sensor.metric for sensor in core.sensors if sensor.fault]
         if faults:
             health += ',"faults":["' + '","'.join(faults) + '"]'

@@ -20,6 +20,23 @@ class Sensor:
         self.every_ms: int | None = config.get("every_ms")
         self.next_ms: int | None = start_ms if self.every_ms else None
         self.fault = ""
+        self.stuck_ms: int | None = config.get("stuck_ms")  # the same value for longer is no measurement
+        self._last: object = None
+        self._last_ms = start_ms
+
+    def pace(self, every_ms: int, now_ms: int) -> None:
+        """Sample every `every_ms` from now on. The sample that is due first is not put off; a sensor that was stopped
+        stays so."""
+        if self.next_ms is not None and self.every_ms != every_ms:
+            self.every_ms = every_ms
+            self.next_ms = min(self.next_ms, now_ms + every_ms)
+
+    def stuck(self, value: object, now_ms: int) -> bool:
+        """Whether `value`, which has no other fault, has not changed for too long."""
+        if value != self._last or self.stuck_ms is None:
+            self._last, self._last_ms = value, now_ms
+            return False
+        return now_ms - self._last_ms > self.stuck_ms
 
     def step(self, now_ms: int) -> None:
         """It is time to sample: the next instant stays on the grid of the period, however late this one is."""

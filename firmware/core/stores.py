@@ -12,13 +12,19 @@ class Stores:
         self._core = core
         self._token = 0
         self._waiting: dict = {}
-        self._again: dict = {}  # by what they are about: when to try again, the write, what then follows
+        self.again: dict = {}  # by what they are about: when to try again, the write, what then follows
 
     def persist(self, write: tuple, then, failed=None) -> None:
         """Store `write`; `then(now_ms)` runs once it is durable. If it fails: `failed(now_ms)`, or another try."""
         self._token += 1
         self._waiting[self._token] = (write, then, failed)
         self._core.emit(Store(self._token, [write]))
+
+    def together(self, writes: "list[tuple]", then, failed) -> None:
+        """Store `writes` as one; `then(now_ms)` runs once they are durable, `failed(now_ms)` if they cannot be."""
+        self._token += 1
+        self._waiting[self._token] = (None, then, failed)
+        self._core.emit(Store(self._token, writes))
 
     def later(self, write: tuple) -> None:
         """Store `write`, without waiting for it."""
@@ -47,18 +53,18 @@ class Stores:
 
     def due_ms(self) -> "int | None":
         """When a refused write is tried again."""
-        return min([entry[0] for entry in self._again.values()]) if self._again else None
+        return min([entry[0] for entry in self.again.values()]) if self.again else None
 
     def on_timer(self, now_ms: int) -> None:
         """Try again what is due, as far as it still matters."""
-        if not self._again:
+        if not self.again:
             return
-        due = [key for key in self._again if now_ms >= self._again[key][0]]
+        due = [key for key in self.again if now_ms >= self.again[key][0]]
         for key in due:
-            _, write, then = self._again.pop(key)
+            _, write, then = self.again.pop(key)
             if write[0] != "keep" or self._core.backlog.has(write[1], write[2]):
                 self.persist(write, then)
 
     def _try_again(self, write: tuple, then, now_ms: int) -> None:
         """Of a slot the latest; readings are as many as the backlog holds."""
-        self._again[write[:2] if write[0] == "put" else write[:3]] = (now_ms + STORE_AGAIN_MS, write, then)
+        self.again[write[:2] if write[0] == "put" else write[:3]] = (now_ms + STORE_AGAIN_MS, write, then)

@@ -9,7 +9,7 @@ from collections.abc import Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
-from firmware.core.node import NodeCore
+from firmware.core.sleeper import node_core
 from firmware.hosting.clock import Clock
 from firmware.hosting.lifecycle import CannotRun, stop_on_signals, unless_stopped, until
 from firmware.hosting.mqtt import Login, MqttPort
@@ -19,7 +19,7 @@ from firmware.hosting.trace import Telling, Tracer, open_trace
 from firmware.hosts.flash import Flash, FlashInUse
 from firmware.hosts.settings import NodeSettings
 from firmware.wire.auth import mqtt_password
-from firmware.wire.outputs import Alarm, Connect, Disconnect, Restart, Sample, Scan, Send, Store
+from firmware.wire.outputs import Alarm, Connect, Disconnect, Identify, Restart, Sample, Scan, Send, Sleep, Store
 
 _log = logging.getLogger("clawland.node")
 
@@ -77,7 +77,7 @@ class NodeProcess:
         restored = flash.restored()
         self._blank = not restored
         rng = random.Random(settings.seed if settings.seed is not None else os.urandom(32))
-        self.core = NodeCore(settings.core, restored, rng, clock.now_ms())
+        self.core = node_core(settings.core, restored, rng, clock.now_ms())
         self.pump = Pump(self.core, clock, self._handlers(), Telling(tracer))
         self._up = MqttPort(
             "up",
@@ -102,6 +102,7 @@ class NodeProcess:
         if self._blank and self._clock.wall_s(from_ms) <= LATE_START_S:
             from_ms = 0
         self.pump.start()
+        self.pump.feed(self.core.battery.measured, self._settings.core.get("battery_mv"))
         if self._settings.sample_until_ms is not None and from_ms >= self._settings.sample_until_ms:
             self.pump.feed(self.core.stop_sampling)
         self._spawn(self._push_samples(from_ms))
@@ -124,6 +125,8 @@ class NodeProcess:
             Scan: lambda output: self._spawn(self._scan()),
             Sample: self._sample,
             Alarm: self._alarm,
+            Identify: lambda output: _log.warning("IDENTIFY: this node blinks for %g s", output.for_ms / 1000),
+            Sleep: lambda output: None,  # a process that waits costs nothing
             Restart: self._on_restart,
         }
 

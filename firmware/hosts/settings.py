@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from firmware.core import profiles
+from firmware.core.rules import problem as problem_of_rules
 from firmware.hal.recording import RecordingError
 from firmware.hal.signals import Signal, SignalError, signal_from_spec
 from firmware.hosting.config import ConfigError, Table, load_toml
@@ -20,6 +22,8 @@ data = "sensor-01"               # directory of the flash
 # sync = true                    # have the disk confirm each write
 # heartbeat_ms = 60000
 # backlog_readings = 1000        # kept until acknowledged; beyond that the oldest is lost; at most 500 on a board
+# sleep = true                   # sleep between samples
+# low_battery_mv = 3300          # below it all intervals are five times as long
 
 [gateway]
 id = "gateway-01"
@@ -37,13 +41,30 @@ exp = 2                          # values, low and high are integers in 0.01 °C
 low = -4000
 high = 8500
 every_ms = 60000
+# stuck_ms = 14400000            # the same value for longer is a fault
 signal = { kind = "sine", mean = 22.0, amplitude = 3.0, period_ms = 86400000 }
 # sealed = true                  # only the fleet manager can read the values; needs sealing_key_file
+
+
+# [[sensors]]
+# profile = "co2"                # unit, range and interval of a usual sensor; what is given beside it counts
+# signal = { kind = "constant", value = 600 }
+
+# [[rules]]                      # the node sounds its alarm by itself, also without a gateway
+# name = "hot"
+# when = { metric = "temp", op = ">", value = 30 }
+# clear = { metric = "temp", op = "<", value = 29 }
 """
 
 NODE_TYPES = ("microclaw", "picoclaw", "picclaw")
 _MAX_VALUE = 2**31 - 1
 _MAX_MS = 2**40
+_OPTIONAL_OF_A_SENSOR = (
+    ("low", -_MAX_VALUE, _MAX_VALUE),
+    ("high", -_MAX_VALUE, _MAX_VALUE),
+    ("every_ms", 1, _MAX_MS),
+    ("stuck_ms", 1, _MAX_MS),
+)
 _SIGNAL_DEFAULTS = {"type": "number", "phase_ms": 0, "time": "time", "seed": 0}
 
 
@@ -72,11 +93,12 @@ def load_settings(file: Path) -> NodeSettings:
     """The settings in a TOML file; raises `ConfigError` with `file: key: message`."""
     root = load_toml(file)
     node, gateway, discovery = root.table("node"), root.table("gateway"), root.table("discovery")
-    sensors = root.tables("sensors")
+    sensors, rules = root.tables("sensors"), root.tables("rules")
     root.finish()
     if not sensors:
         raise root.fail("sensors", "a node needs at least one [[sensors]] table")
     core = {**_core_settings(node), "home": _home(gateway), "sensors": [_sensor(table) for table in sensors]}
+    core["rules"] = _rules(root, rules)
     _refuse_repeats(sensors, core["sensors"])
     if "seal_block" not in core and any(sensor["sealed"] for sensor in core["sensors"]):
         raise node.fail("sealing_key_file", "is missing: a sensor is sealed")
@@ -90,7 +112,7 @@ def load_settings(file: Path) -> NodeSettings:
         seed=_seed(node),
         sample_until_ms=node.optional_integer("sample_until_ms", 0, _MAX_MS),
     )
-    for table in (node, gateway, discovery, *sensors):
+    for table in (node, gateway, discovery, *sensors, *rules):
         table.finish()
     return settings
 
@@ -106,11 +128,12 @@ def _core_settings(node: Table) -> dict[str, Any]:
     }
     if node.has("version"):
         core["version"] = node.text("version")
+    core["sleep"] = node.boolean("sleep", False)
     if node.has("sealing_key_file"):
         from firmware.hosting.aes import aes_block  # loads a library that most nodes need not have
 
         core["seal_block"] = aes_block(node.key_file("sealing_key_file"))
-    for key in ("free_memory_kb", "battery_mv"):
+    for key in ("free_memory_kb", "battery_mv", "low_battery_mv"):
         if node.has(key):
             core[key] = node.integer(key, 0, _MAX_VALUE)
     return core
@@ -121,19 +144,37 @@ def _home(gateway: Table) -> dict[str, str]:
     return {"id": gateway.identity("id"), "target": f"[{host}]:{port}" if ":" in host else f"{host}:{port}"}
 
 
+def _rules(root: Table, tables: list[Table]) -> list[dict[str, Any]]:
+    rules = [
+        {
+            "name": table.text("name"),
+            "when": table.raw("when"),
+            "clear": table.raw("clear") if table.has("clear") else None,
+        }
+        for table in tables
+    ]
+    if problem := problem_of_rules(rules):
+        raise root.fail("rules", problem)
+    return rules
+
+
 def _sensor(table: Table) -> dict[str, Any]:
-    metric = table.text("metric")
+    known: dict[str, Any] = {}
+    if table.has("profile"):
+        known = profiles.sensor(table.choice("profile", sorted(profiles.SENSORS)))
+    metric = table.text("metric", known["metric"]) if known else table.text("metric")
     if not valid_metric(metric):
         raise table.fail("metric", f"{metric!r} cannot be a metric: use at most 32 of a-z, 0-9 and '_', a letter first")
     return {
         "metric": metric,
-        "unit": table.text("unit", ""),
-        "exp": table.integer("exp", 0, 9, 0),
-        "low": table.optional_integer("low", -_MAX_VALUE, _MAX_VALUE),
-        "high": table.optional_integer("high", -_MAX_VALUE, _MAX_VALUE),
-        "every_ms": table.optional_integer("every_ms", 1, _MAX_MS),
-        "event": table.boolean("event", False),
+        "unit": table.text("unit", known.get("unit", "")),
+        "exp": table.integer("exp", 0, 9, known.get("exp", 0)),
+        "event": table.boolean("event", known.get("event", False)),
         "sealed": table.boolean("sealed", False),
+        **{
+            key: table.integer(key, low, high) if table.has(key) else known.get(key)
+            for key, low, high in _OPTIONAL_OF_A_SENSOR
+        },
     }
 
 

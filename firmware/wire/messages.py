@@ -29,6 +29,11 @@ def decode_object(payload: bytes) -> "dict | None":
     return found if isinstance(found, dict) else None
 
 
+def next_boot(last: "int | None", rng) -> int:
+    """One more than the last boot number, or a random one for a blank board, so that a lost flash repeats nothing."""
+    return rng.getrandbits(BOOT_BITS) if last is None else (last + 1) & MAX_BOOT
+
+
 def is_count(value: object, most: int) -> bool:
     """Whether `value` is an integer (not a boolean) from 0 to `most`."""
     return type(value) is int and 0 <= value <= most

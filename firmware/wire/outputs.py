@@ -36,6 +36,15 @@ Sample = namedtuple("Sample", ("index",))
 Alarm = namedtuple("Alarm", ("on", "by"))
 "Sound or silence the local alarm; `by` says who asked: node, gateway or cloud."
 
+Identify = namedtuple("Identify", ("for_ms",))
+"Blink the board's light for so long, so that somebody can find it."
+
+Sleep = namedtuple("Sleep", ("for_ms",))
+"""Nothing is due for `for_ms`, and the connection was given up: a host that can sleeps so long.
+
+If RAM is kept it calls `on_timer` then, or earlier when an event sensor wakes it; if RAM is lost it starts a new core.
+"""
+
 Restart = namedtuple("Restart", ())
 "Restart the board: RAM is lost, flash is kept."
 

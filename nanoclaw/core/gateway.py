@@ -10,7 +10,6 @@ from typing import Any
 import orjson
 
 from firmware.wire import messages
-from firmware.wire.messages import BOOT_BITS, MAX_BOOT
 from firmware.wire.outputs import Event, Send
 from firmware.wire.topics import split, topic
 from fleet.wire import uplink
@@ -41,7 +40,7 @@ class GatewayCore:
         self.config = config
         self.id = config.id
         self.slots: dict[str, Any] = dict(restored.get("slots", {}))
-        self.boot = _next_boot(self.slots.get("boot"), rng)
+        self.boot = messages.next_boot(self.slots.get("boot"), rng)
         self.start_ms = now_ms
         self.utc_offset_ms: int | None = None
         self.nodes: dict[str, Node] = {}
@@ -275,7 +274,3 @@ def _parsed(payload: bytes) -> Any:
         return orjson.loads(payload)
     except ValueError as error:
         raise Rejected("not JSON") from error
-
-
-def _next_boot(last: int | None, rng: Any) -> int:
-    return int(rng.getrandbits(BOOT_BITS)) if last is None else (last + 1) & MAX_BOOT

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 PROJECT = Path(os.environ["PROJECT"])
-TREES = ("wire", "core", "hosts/micro")
+TREES = ("wire", "core", "drivers", "hosts/micro")
 
 found = [PROJECT / "firmware/__init__.py", PROJECT / "firmware/hosts/__init__.py"]
 for tree in TREES:

@@ -5,10 +5,10 @@ from collections.abc import Callable
 from typing import Any
 
 from clawsim.virtual.memory import NodeFlash
-from firmware.core.node import NodeCore
+from firmware.core.sleeper import node_core
 from firmware.wire import messages
 from firmware.wire.auth import Sealer
-from firmware.wire.outputs import Alarm, Connect, Disconnect, Event, Restart, Sample, Scan, Send, Store
+from firmware.wire.outputs import Alarm, Connect, Disconnect, Event, Identify, Restart, Sample, Scan, Send, Sleep, Store
 
 KEY = b"k" * 32
 NODE = "sensor-01"
@@ -41,7 +41,7 @@ class Board:
         """A new core on the same flash."""
         self.now_ms = self.now_ms if now_ms is None else now_ms
         self.powered = True
-        self.core = NodeCore(self.config, self.flash.restore(), random.Random(self.seed), self.now_ms)
+        self.core = node_core(self.config, self.flash.restore(), random.Random(self.seed), self.now_ms)
         self.pump()
         return self
 
@@ -100,6 +100,10 @@ class Board:
         """The gateway answers the latest heartbeat or beacon."""
         said = [found["n"] for found in (*self.sent("heartbeat"), *self.sent("beacon")) if found["boot"] == self.boot]
         self.receive("received", messages.encode_received(self.boot, None, [], max(said, default=0)))
+
+    def battery(self, battery_mv: int | None) -> None:
+        self.core.battery.measured(battery_mv, self.now_ms)
+        self.pump()
 
     def command(self, action: str, command_id: str, **params: Any) -> None:
         self.receive("cmd", messages.encode_command(action, command_id, 60_000, "cloud", params))
@@ -174,4 +178,7 @@ class Board:
         return [o for o in self.outputs if isinstance(o, kind)]
 
 
-__all__ = ["HOME", "KEY", "NODE", "TEMP", "Alarm", "Board", "Connect", "Disconnect", "PowerCut", "Restart", "Scan"]
+__all__ = [
+    "HOME", "KEY", "NODE", "TEMP",
+    "Alarm", "Board", "Connect", "Disconnect", "Identify", "PowerCut", "Restart", "Scan", "Sleep",
+]  # fmt: skip

@@ -5,7 +5,7 @@ import random
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from firmware.hosts.flash import COMPACT_BYTES, FLASH_FILE, Flash, FlashInUse, read_flash
@@ -85,6 +85,31 @@ def test_damage_in_the_middle_is_reported_and_costs_only_the_damaged_transaction
     flash.close()
     assert "damaged records" in caplog.text
     assert path.with_suffix(".damaged").exists()
+
+
+@settings(max_examples=40)
+@given(st.lists(st.tuples(st.integers(0, 10**6), st.integers(1, 255)), min_size=1, max_size=4))
+def test_damage_anywhere_costs_only_the_transactions_that_it_touches(
+    tmp_path_factory: pytest.TempPathFactory, damage: list[tuple[int, int]]
+) -> None:
+    directory = tmp_path_factory.mktemp("flash")
+    flash, ends = Flash(directory), [(directory / FLASH_FILE).stat().st_size]
+    for seq in range(8):
+        flash.write([("keep", 1, seq, READING), ("put", f"slot-{seq}", seq)])
+        ends.append((directory / FLASH_FILE).stat().st_size)
+    flash.close()
+    data = bytearray((directory / FLASH_FILE).read_bytes())
+    places = [at % len(data) for at, _ in damage]
+    for at, (_, flip) in zip(places, damage, strict=True):
+        data[at] ^= flip
+    (directory / FLASH_FILE).write_bytes(data)
+    # A damaged end of line takes the line behind it along.
+    whole = {seq for seq in range(8) if not any(ends[seq] - 1 <= at < ends[seq + 1] for at in places)}
+    found = read_flash(directory)
+    kept = {seq for _, seq, reading in found.get("readings", []) if reading == READING}
+    assert whole <= kept and len(kept) == len(found.get("readings", []))
+    assert whole <= set(found.get("slots", {}).values())
+    Flash(directory).close()  # and a node starts on it
 
 
 def test_random_bytes_are_a_blank_flash_not_a_crash(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ SOURCES = [
         ("{event: alert.raised, where: {by: node}, equals: 0}", "it is one of gateway, cloud"),
         ("{event: alert.raised, where: {rule: hto}, equals: 0}", "never 'hto'; it is one of hot"),
         ("{event: node.down, where: {node: sensor-77}, equals: 0}", "never 'sensor-77'"),
-        ("{event: sensor.fault, where: {reason: broken}, equals: 0}", "it is one of failed, out-of-range, too-long"),
+        ("{event: sensor.fault, where: {reason: broken}, equals: 0}", "one of failed, out-of-range, stuck, too-long"),
         (
             "{event: node.down, after: {event: alarm.local, where: {by: x}}, equals: 0}",
             "never 'x'",

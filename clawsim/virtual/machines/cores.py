@@ -4,6 +4,7 @@ from typing import Any
 
 from clawsim.virtual.memory import FleetDatabase
 from firmware.core.node import NodeCore
+from firmware.core.sleeper import SleepingNode
 from fleet.core.manager import FleetCore
 from nanoclaw.core.gateway import GatewayCore
 
@@ -12,6 +13,7 @@ class Cores:
     """Tests plant bugs by replacing one."""
 
     node: Any = NodeCore
+    sleeper: Any = SleepingNode
     gateway: Any = GatewayCore
     fleet: Any = FleetCore
     database: Any = FleetDatabase

@@ -11,7 +11,7 @@ from clawsim.virtual.memory import NodeFlash
 from firmware.hal.signals import Signal, signal_from_spec
 from firmware.hosting.aes import aes_block
 from firmware.wire.auth import mqtt_password
-from firmware.wire.outputs import Alarm, Connect, Disconnect, Restart, Sample, Scan, Send
+from firmware.wire.outputs import Alarm, Connect, Disconnect, Identify, Restart, Sample, Scan, Send, Sleep
 from firmware.wire.topics import topic
 
 NODE_BOOT_US = 500_000
@@ -68,11 +68,14 @@ class NodeMachine(Machine):
             Disconnect: lambda _: self.session.close(),
             Scan: lambda _: self.world.after(SCAN_US, self._found, self.host),
             Alarm: self._set_alarm,
+            Identify: lambda _: None,
+            Sleep: lambda _: None,  # nothing is due meanwhile, so nothing is done
             Restart: lambda _: self._restart(),
         }
         host = self._host(self.flash.perform, NODE_STORE_US, perform)
         rng = stream(self.world.plan.seed, self.id, "core", str(self._starts))
-        core = self.world.cores.node(self.config(), self.flash.restore(), rng, host.now_ms)
+        cores = self.world.cores
+        core = (cores.sleeper if self.plan.sleep else cores.node)(self.config(), self.flash.restore(), rng, host.now_ms)
         host.start(core)
         if not self.world.sampling:
             host.call("stop_sampling")

@@ -15,7 +15,7 @@ import select
 import sys
 import time
 
-from firmware.core.node import NodeCore
+from firmware.core.sleeper import node_core
 from firmware.hosts.micro.clock import RunClock, Uptime
 from firmware.hosts.micro.link import MqttLink
 from firmware.hosts.micro.pump import Pump
@@ -75,6 +75,9 @@ class Board:
     def alarm(self, on: bool, by: str) -> None:
         self.log("ALARM %s, by %s" % ("on" if on else "off", by))
 
+    def identify(self, for_ms: int) -> None:
+        self.log("IDENTIFY: this node blinks for %d ms" % for_ms)
+
     def log(self, text: str) -> None:
         print("%s: %s" % (self._who, text), file=sys.stderr)
 
@@ -116,7 +119,7 @@ def _live(board: Board, clock, sim_clock: bool) -> None:
     if board.flash.damaged:
         board.log("%d damaged lines of the flash are lost" % board.flash.damaged)
     now_ms = clock.now_ms()
-    core = NodeCore(board.config["core"], restored, random, now_ms)
+    core = node_core(board.config["core"], restored, random, now_ms)
     board.flash.keeps = core.backlog.has
     from_ms = 0 if not restored and clock.wall_ms(now_ms) <= LATE_START_MS else now_ms
     sensors = board.config["core"]["sensors"]

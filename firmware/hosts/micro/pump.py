@@ -3,14 +3,15 @@
 It decides nothing about the business; see `firmware.hosting.pump` for its counterpart on CPython.
 """
 
-from firmware.wire.outputs import Alarm, Connect, Disconnect, Event, Restart, Sample, Scan, Send, Store
+from firmware.wire.outputs import Alarm, Connect, Disconnect, Event, Identify, Restart, Sample, Scan, Send, Sleep, Store
 
 
 class Pump:
     """Runs one core. `board` brings what the outputs need:
 
     `flash` (`write(writes)`), `link` (see `firmware.hosts.micro.link`), `scanner` (`start()`, `serve()`,
-    `next_deadline()`), `signals`, `trace(kind, fields, now_ms)`, `alarm(on, by)`, `log(text)` and `free_memory_kb()`.
+    `next_deadline()`), `signals`, `trace(kind, fields, now_ms)`, `alarm(on, by)`, `identify(for_ms)`, `log(text)` and
+    `free_memory_kb()`.
     """
 
     def __init__(self, core, clock, ticks_ms, board, sample_until_ms: "int | None" = None) -> None:
@@ -30,6 +31,8 @@ class Pump:
             Scan: lambda output, now_ms: board.scanner.start(ticks_ms()),
             Sample: self._sample,
             Alarm: lambda output, now_ms: board.alarm(output.on, output.by),
+            Identify: lambda output, now_ms: board.identify(output.for_ms),
+            Sleep: lambda output, now_ms: None,  # a process waits for its next deadline anyway
             Restart: self._on_restart,
         }
         self.settle()

@@ -1,0 +1,63 @@
+"""A node's configuration file: usual sensors by name, local rules, sleep and battery, and what is said of mistakes."""
+
+from pathlib import Path
+
+import pytest
+
+from firmware.hosting.config import ConfigError
+from firmware.hosts.settings import EXAMPLE, NodeSettings, load_settings
+from tests.nanoclaw_host.rig import node_config, write_key
+
+CO2 = '[[sensors]]\nprofile = "co2"\nsignal = { kind = "constant", value = 600 }\n'
+HOT = '[[rules]]\nname = "hot"\nwhen = { metric = "temp", op = ">", value = 30 }\n'
+
+
+def loaded(tmp_path: Path, node: str = "", more: str = "") -> NodeSettings:
+    write_key(tmp_path / "node.key", bytes(32))
+    config = node_config(tmp_path, 1, more=node)
+    config.write_text(config.read_text() + "\n" + more)
+    return load_settings(config)
+
+
+def test_a_sensor_by_its_profile_needs_nothing_else_and_what_is_given_beside_it_counts(tmp_path: Path) -> None:
+    sensor = loaded(tmp_path, more=CO2).core["sensors"][-1]
+    assert (sensor["metric"], sensor["unit"], sensor["low"], sensor["every_ms"]) == ("co2", "ppm", 300, 60_000)
+    assert sensor["stuck_ms"] == 4 * 3_600_000
+    changed = CO2 + 'metric = "co2_hall"\nevery_ms = 5000\nhigh = 2000\nstuck_ms = 7\n'
+    sensor = loaded(tmp_path, more=changed).core["sensors"][-1]
+    assert (sensor["metric"], sensor["every_ms"], sensor["high"], sensor["stuck_ms"]) == ("co2_hall", 5000, 2000, 7)
+
+
+def test_rules_sleep_and_battery_reach_the_core(tmp_path: Path) -> None:
+    core = loaded(tmp_path, "sleep = true\nlow_battery_mv = 3300\nbattery_mv = 3000", HOT).core
+    assert core["rules"] == [{"name": "hot", "when": {"metric": "temp", "op": ">", "value": 30}, "clear": None}]
+    assert (core["sleep"], core["low_battery_mv"]) == (True, 3300)
+
+
+@pytest.mark.parametrize(
+    ("node", "more", "words"),
+    [
+        ("", CO2.replace('"co2"', '"co3"'), "profile: must be one of battery, co2"),
+        ("", HOT.replace('">"', '"=>"'), "rules: rule 'hot': when and clear are {metric, op, value}"),
+        ("", HOT + HOT, "two rules 'hot'"),
+        ("", HOT + "clear = 3\n", "clear: must be a table"),
+        ("", HOT + "severity = 3\n", "severity: unknown key"),
+        ("", HOT.replace('name = "hot"\n', ""), "name: is missing"),
+        ("sleep = 3", "", "sleep: must be true or false"),
+        ("low_battery_mv = -1", "", "low_battery_mv: must be from 0"),
+        ("", CO2 + "stuck_ms = 0\n", "stuck_ms: must be from 1"),
+    ],
+)
+def test_a_mistake_is_told_with_its_key(tmp_path: Path, node: str, more: str, words: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        loaded(tmp_path, node, more)
+    assert words in str(error.value)
+
+
+def test_the_example_with_all_that_is_commented_out_is_a_sound_configuration(tmp_path: Path) -> None:
+    lines = [line.removeprefix("# ") if "=" in line or "[[" in line else line for line in EXAMPLE.splitlines()]
+    (tmp_path / "node.toml").write_text("\n".join(lines))
+    write_key(tmp_path / "sensor-01.key", bytes(32))
+    core = load_settings(tmp_path / "node.toml").core
+    assert [sensor["metric"] for sensor in core["sensors"]] == ["temp", "co2"]
+    assert core["sleep"] and core["rules"][0]["clear"]["value"] == 29
