@@ -10,7 +10,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 ROLES = ("viewer", "operator", "admin", "anonymous")
-FATES = ("produced", "delivered", "lost", "buffered", "duplicated", "redelivered", "conflict", "unaccounted", "phantom")
+FATES = (
+    "produced",
+    "delivered",
+    "lost",
+    "buffered",
+    "summarised",
+    "suppressed",
+    "duplicated",
+    "redelivered",
+    "conflict",
+    "unaccounted",
+    "phantom",
+)
 NODE_TYPES = {"microclaw": "microclaw", "picoclaw": "picoclaw", "picclaw": "picoclaw"}
 """Accepted spellings of the sensor nodes' types, and the one that is used from there on."""
 SAME = "same"
@@ -119,6 +131,12 @@ _READINGS = (
     EventKind("reading.produced", "a node took a reading", NODE, ("boot", "seq", "metric", "value")),
     EventKind("reading.stored", "the fleet manager stored a reading", FLEET, ("node", "boot", "seq", "metric"), "node"),
     EventKind("reading.lost", "a reading was dropped", ANY, ("node", "boot", "seq", "cause"), "node"),
+    EventKind(
+        "reading.summarised", "a reading goes up as a part of a summary only", GATEWAY, ("node", "boot", "seq"), "node"
+    ),
+    EventKind(
+        "reading.suppressed", "a reading says nothing new and stays here", GATEWAY, ("node", "boot", "seq"), "node"
+    ),
     EventKind("reading.redelivered", "a copy of a reading was discarded", ANY, ("node", "boot", "seq"), "node"),
     EventKind("reading.conflict", "the same identity came with other content", ANY, ("node", "boot", "seq"), "node"),
     EventKind(

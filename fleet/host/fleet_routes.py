@@ -14,6 +14,7 @@ from fleet.host.problems import Problem, unavailable
 from fleet.host.readings import MAX_PAGE, BadCursor
 from fleet.host.stage import Stage
 from fleet.host.storage import StorageError
+from fleet.host.summary_routes import add_summaries
 from fleet.host.views import NODE_STATUS, alert_json, gateway_json, node_detail_json, node_json, node_type_of
 
 MAX_NODES_PAGE = 100
@@ -44,6 +45,7 @@ def router(stage: Stage, doors: Doorkeeper) -> APIRouter:
     add_latest(readers, stage)
     _add_own(devices, stage, doors)
     _add_readings(readers, stage)
+    add_summaries(readers, stage, _utc_ms)
     routes.include_router(readers)
     routes.include_router(devices)
     return routes

@@ -1,6 +1,7 @@
 """What a gateway is told before it runs; everything else comes from the fleet manager's snapshot."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 
@@ -31,3 +32,7 @@ class GatewayConfig:
     """The backlog goes up in batches of at most so many readings, one a second and one in flight."""
     late_ms: int = 90_000
     """Older readings are stored but decide nothing."""
+    modes: Mapping[str, str] = field(default_factory=dict)
+    """By metric what goes up, for metered uplinks (`nanoclaw.core.reduction`); raw where nothing is said."""
+    unchanged_ms: int = 900_000
+    """A metric of mode on_change goes up so often though it does not change."""

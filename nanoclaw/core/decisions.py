@@ -7,6 +7,7 @@ the other said. Going offline, the alarms that are still true are given again, b
 from typing import TYPE_CHECKING, Any
 
 from firmware.wire.rules import Episodes
+from fleet.wire.condition import metrics_of
 from fleet.wire.uplink import Message
 from nanoclaw.core.roster import Node
 from nanoclaw.core.uplink import OFFLINE
@@ -47,12 +48,19 @@ class Decisions:
             node.id, metric, entry["value"], entry["boot"], entry["seq"]
         ):
             self._raised_by[episode] = (item_id, entry["value"], entry.get("utc_ms"), False)  # or cleared by
-            if self._core.uplink.mode == OFFLINE or rule.get("always"):
+            if self._acts(rule):
                 self._decide(rule, node, episode, raised, now_ms)
             else:
                 self._core.stores.persist([self._kept()], None)
             if not raised:
                 self._raised_by.pop(episode, None)
+
+    def _acts(self, rule: Message) -> bool:
+        """Whether it is for this gateway to act on the rule: the cloud is away, or never sees what it is about."""
+        core = self._core
+        if core.uplink.mode == OFFLINE or rule.get("always"):
+            return True
+        return core.reduction.active and core.reduction.decides(metrics_of(rule["when"]))
 
     def take_over(self, now_ms: int) -> None:
         """The cloud is gone: give the alarms that are still true again, and say those that it cannot know of."""

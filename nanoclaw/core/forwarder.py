@@ -178,7 +178,9 @@ class Forwarder:
 
     def _send(self, batch: Batch, now_ms: int) -> None:
         batch.sent_ms = now_ms
-        payload = uplink.encode_batch(batch.id, [item.body for item in batch.items], statistics(batch.items))
+        payload = uplink.encode_batch(
+            batch.id, [item.body for item in batch.items], statistics(batch.items, self._core.config.window_ms)
+        )
         self._core.send_hub("batch", payload)
         fields = {"batch": batch.id, "readings": len(batch.items), "bytes": len(payload), "late": not batch.live}
         self._core.event("batch.sent", fields)

@@ -24,6 +24,7 @@ from nanoclaw.core.forwarder import Forwarder
 from nanoclaw.core.intake import Intake
 from nanoclaw.core.monitor import Monitor
 from nanoclaw.core.outbox import Outbox
+from nanoclaw.core.reduction import Reduction
 from nanoclaw.core.roster import Node
 from nanoclaw.core.stores import Stores
 from nanoclaw.core.uplink import Uplink
@@ -51,6 +52,7 @@ class GatewayCore:
         self.cloud = Cloud(self)
         self.configuration = Configuration(self)
         self.commands = Commands(self)
+        self.reduction = Reduction(self)
         self.intake = Intake(self, now_ms)
         self.forwarder = Forwarder(self)
         self.decisions = Decisions(self)
@@ -204,6 +206,7 @@ class GatewayCore:
         self.event("gateway.started", {"outbox": len(self.outbox)})
         if "snapshot" in self.slots:
             self.configuration.restore(self.slots["snapshot"], now_ms)
+        self.reduction.restore(self.slots.get("summarised"))
         self.decisions.restore(self.slots.get("episodes"))
         self.commands.restore(now_ms)
         self.slots.clear()

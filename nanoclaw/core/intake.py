@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from fleet.wire.uplink import Message, valid_metric_cached
-from nanoclaw.core.outbox import READING, Item, reading_identity
+from nanoclaw.core.outbox import READING, SUMMING, Item, reading_identity
 from nanoclaw.core.roster import RECEIVED_EVERY_MS, Node
 
 if TYPE_CHECKING:
@@ -49,6 +49,8 @@ class Intake:
             boot, seq = self._number(node)
         else:
             arrivals = node.arrivals_of(boot)
+            if self._core.reduction.active and self._core.reduction.has(node.id, boot, seq):
+                arrivals.on_disk(seq)  # before a restart, after which nobody else knows
             if not arrivals.is_new(seq):
                 self._core.event("reading.redelivered", {"node": node.id, "boot": boot, "seq": seq})
                 self._owe(node, now_ms)
@@ -65,8 +67,16 @@ class Intake:
             entry["unit"] = reading["unit"]
         entry["boot"], entry["seq"] = boot, seq
         age_ms = self._stamp(entry, node, reading, boot, now_ms)
+        kind = READING
+        if core.reduction.active:
+            at_ms = None if age_ms is None else now_ms - age_ms
+            if core.reduction.is_suppressed(node, metric, reading, at_ms):
+                self._suppress(node, metric, entry, now_ms - (age_ms or 0), now_ms)
+                return
+            if core.reduction.is_summarised(metric, reading):
+                kind = SUMMING
         sample = (node.id, metric, reading["value"], entry.get("utc_ms"))
-        item = Item(core.outbox.next_id, READING, orjson.dumps(entry), sample)
+        item = Item(core.outbox.next_id, kind, orjson.dumps(entry), sample)
         core.outbox.next_id += 1
         self._unstored.append((item, node, boot, seq))
         if reading.get("event") is True or type(reading["value"]) is bool:
@@ -76,6 +86,16 @@ class Intake:
             self.due_ms = now_ms + core.config.commit_ms
         if age_ms is not None and age_ms <= core.config.late_ms:
             core.decisions.on_reading(node, metric, entry, now_ms - age_ms, item.id, now_ms)
+
+    def _suppress(self, node: Node, metric: str, entry: Message, at_ms: int, now_ms: int) -> None:
+        """A reading that goes nowhere: its node is told that it is kept, and the rules see it."""
+        core = self._core
+        boot, seq = entry["boot"], entry["seq"]
+        core.event("reading.suppressed", {"node": node.id, "boot": boot, "seq": seq})
+        node.arrivals_of(boot).on_disk(seq)
+        self._owe(node, now_ms)
+        if now_ms - at_ms <= core.config.late_ms:
+            core.decisions.on_reading(node, metric, entry, at_ms, 0, now_ms)
 
     def _stamp(self, entry: dict[str, Any], node: Node, reading: Message, boot: int, now_ms: int) -> int | None:
         """Put the reading's time into `entry`; its age when that is known."""
@@ -118,7 +138,13 @@ class Intake:
         if self._storing:
             self._closing = (first_id, self.window_first_id)
         else:
-            self._core.forwarder.window_closed(first_id, self.window_first_id, now_ms)
+            self._closed(first_id, self.window_first_id, now_ms)
+
+    def _closed(self, first_id: int, below: int, now_ms: int) -> None:
+        """A window is complete and durable."""
+        if self._core.reduction.active:
+            self._core.reduction.window_closed(below, now_ms)
+        self._core.forwarder.window_closed(first_id, below, now_ms)
 
     _closing: tuple[int, int] | None = None
 
@@ -170,7 +196,7 @@ class Intake:
                 self._urgent.append(item_id)  # came after this commit began
         closing, self._closing = self._closing, None
         if closing:
-            core.forwarder.window_closed(*closing, now_ms)
+            self._closed(*closing, now_ms)
         if self._unstored and self.due_ms is None:
             self.due_ms = now_ms if self._urgent else now_ms + core.config.commit_ms
 

@@ -7,7 +7,7 @@ readings.
 
 from collections import OrderedDict
 from collections.abc import Iterable
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, NamedTuple
 
 import orjson
@@ -15,6 +15,8 @@ import orjson
 from fleet.wire.uplink import MAX_BATCH_BYTES, MAX_BATCH_READINGS, Message
 
 READING, REPORT = "reading", "report"
+SUMMING = "summing"  # a reading that is to become a part of a summary
+READINGS = (READING, SUMMING)
 _ROOM_BYTES = MAX_BATCH_BYTES - 64 * 1024  # for ids and statistics
 
 
@@ -29,6 +31,10 @@ class Item(NamedTuple):
     kind: str
     body: bytes
     sample: Sample | None = None
+
+    def read_sample(self) -> Sample:
+        """The sample, parsed anew of a reading of before a restart."""
+        return self.sample or _sample(self.body)
 
 
 class Batch:
@@ -56,6 +62,7 @@ class Outbox:
     def __init__(self, restored: Iterable[tuple[int, str, bytes]]) -> None:
         self.waiting: OrderedDict[int, Item] = OrderedDict()  # readings in no batch
         self.flying: dict[str, Batch] = {}
+        self.summing: dict[int, Item] = {}
         self.reports: OrderedDict[int, Item] = OrderedDict()
         self.report_sent_ms: dict[int, int] = {}
         self._report_ids: dict[str, int] = {}  # by the name under which the cloud acknowledges
@@ -66,13 +73,15 @@ class Outbox:
 
     def __len__(self) -> int:
         """Readings kept."""
-        return len(self.waiting) + sum(len(batch.items) for batch in self.flying.values())
+        return len(self.waiting) + len(self.summing) + sum(len(batch.items) for batch in self.flying.values())
 
     def add(self, item: Item) -> None:
         """`item` is durable now."""
         if item.kind == REPORT:
             self.reports[item.id] = item
             self._report_ids[_report_name(item)] = item.id
+        elif item.kind == SUMMING:
+            self.summing[item.id] = item
         else:
             self.waiting[item.id] = item
 
@@ -94,6 +103,13 @@ class Outbox:
             del self.waiting[item.id]
         batch = self.flying[batch_id] = Batch(batch_id, chosen, live)
         return batch
+
+    def take_summing(self, below: int) -> list[Item]:
+        """Those to be summarised with ids below `below`; their rows stay on disk until the summary is there."""
+        taken = [item for item in self.summing.values() if item.id < below]
+        for item in taken:
+            del self.summing[item.id]
+        return taken
 
     def backlog(self, below: int) -> int:
         """How many waiting readings have ids below `below`."""
@@ -124,12 +140,13 @@ class Outbox:
         self.report_sent_ms.clear()
 
     def oldest(self, count: int) -> list[Item]:
-        """The oldest `count` waiting readings."""
-        return list(islice(self.waiting.values(), max(0, count)))
+        """The oldest `count` readings that wait."""
+        return list(islice(chain(self.waiting.values(), self.summing.values()), max(0, count)))
 
     def drop(self, item: Item) -> None:
         """Keep `item` no longer, wherever it is by now."""
         self.waiting.pop(item.id, None)
+        self.summing.pop(item.id, None)
         for batch in self.flying.values():
             if item in batch.items:
                 batch.items.remove(item)
@@ -139,17 +156,23 @@ def _report_name(item: Item) -> str:
     return str(orjson.loads(item.body)["message"]["item"])
 
 
-def statistics(items: Iterable[Item]) -> list[Message]:
-    """Per sensor and metric: count, min, mean, max and the time covered; only numbers are averaged."""
-    groups: dict[tuple[str, str], Message] = {}
+def window_of(utc_ms: int | None, window_ms: int) -> int | None:
+    """The number of the window in which a reading was taken, counted from 1970; None when nobody can tell."""
+    return None if utc_ms is None else utc_ms // window_ms
+
+
+def statistics(items: Iterable[Item], window_ms: int) -> list[Message]:
+    """By sensor, metric and window of reading time: count, min, mean, max, first and last; only numbers count."""
+    groups: dict[tuple[str, str, int | None], Message] = {}
     for item in items:
         sensor, metric, value, utc_ms = item.sample or _sample(item.body)
         if type(value) is not float and type(value) is not int:
             continue
-        group = groups.get((sensor, metric))
+        window = None if utc_ms is None else utc_ms // window_ms
+        group = groups.get((sensor, metric, window))
         if group is None:
             first = {"sensor": sensor, "metric": metric, "count": 1, "min": value, "mean": value, "max": value}
-            groups[sensor, metric] = first | {"from_utc_ms": utc_ms, "to_utc_ms": utc_ms}
+            groups[sensor, metric, window] = first | {"from_utc_ms": utc_ms, "to_utc_ms": utc_ms}
         else:
             _include(group, value, utc_ms)
     for group in groups.values():
