@@ -60,16 +60,7 @@ class Account:
 
     def as_json(self) -> dict[str, Any]:
         """For `summary.json`."""
-        names = (
-            "produced",
-            "delivered",
-            "duplicated",
-            "redelivered",
-            "conflict",
-            "unaccounted",
-            "phantom",
-            *CONFIGURED,
-        )
+        known = ("produced", "delivered", "duplicated", "redelivered", "conflict", "unaccounted", "phantom")
         counts: dict[str, Any] = {name: getattr(self, name) for name in (*known, *CONFIGURED)}
         return counts | {"lost": dict(sorted(self.lost.items())), "buffered": dict(sorted(self.buffered.items()))}
 
