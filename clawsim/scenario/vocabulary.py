@@ -167,8 +167,9 @@ KINDS = {kind.name: kind for kind in _kinds()}
 OF_ENTRY = ("fault.", "call.", "inject.")
 """Prefixes of the kinds that are about one entry of the timeline, which they name in the field ``of``."""
 
-LOST_CAUSES = ("backlog-full", "outbox-full", "refused")
-"""Why a reading is lost: a node's or a gateway's buffer was full, or the fleet manager could not take it."""
+LOST_CAUSES = ("backlog-full", "outbox-full", "outbox-old", "refused")
+"""Why a reading is lost: a node's or a gateway's buffer was full, it got too old there, or the fleet manager could not
+take it."""
 
 CLOSED = {
     ("alarm.", "by"): ("node", "gateway", "cloud"),

@@ -25,6 +25,10 @@ class GatewayConfig:
     """A node is down after so many of its announced intervals without a heartbeat."""
     outbox_max_readings: int = 200_000
     """Over two days of 50 nodes at one reading a minute; the oldest goes when full."""
+    outbox_max_bytes: int = 67_108_864
+    """Of readings, as they are written: 200,000 of 150 bytes are half of it."""
+    outbox_max_age_ms: int = 1_209_600_000
+    """Two weeks; what was read before then goes, too."""
     resend_ms: int = 30_000
     """A batch or report that the cloud has not acknowledged is sent again."""
     catchup_every_ms: int = 1_000

@@ -41,9 +41,11 @@ class Decisions:
 
     def on_reading(self, node: Node, metric: str, entry: Message, at_ms: int, item_id: int, now_ms: int) -> None:
         """A timely reading, taken at `at_ms`; one older than the last evaluated changes nothing."""
-        if at_ms < node.evaluated.get(metric, at_ms):
+        latest = node.latest.get(metric)
+        if latest is not None and at_ms < latest[0]:
             return
-        node.evaluated[metric] = at_ms
+        node.latest[metric] = at_ms, entry["value"]
+        self._core.recent.changed = True
         for rule, episode, raised in self._episodes.evaluate(
             node.id, metric, entry["value"], entry["boot"], entry["seq"]
         ):

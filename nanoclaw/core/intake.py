@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from fleet.wire.uplink import Message, valid_metric_cached
-from nanoclaw.core.outbox import READING, SUMMING, Item, reading_identity
+from nanoclaw.core.outbox import READING, SUMMING, Item, is_older, reading_identity
 from nanoclaw.core.roster import RECEIVED_EVERY_MS, Node
 
 if TYPE_CHECKING:
@@ -35,6 +35,8 @@ class Intake:
         self._full = False
         self._said_lost: set[int] = set()
         self._urgent: list[int] = []
+        self.dropped = 0
+        """Readings that had to go since this outbox began."""
 
     def on_reading(self, node: Node, metric: str, reading: Message, now_ms: int) -> None:
         """A checked reading of a node."""
@@ -104,6 +106,8 @@ class Intake:
             age_ms = int(reading.get("age_ms", 0))
             if utc_ms is not None:
                 entry["utc_ms"] = max(0, utc_ms - age_ms)
+            else:
+                self._core.dating.stamp(entry, now_ms - age_ms)
             return age_ms
         zero_ms = node.zero_utc_ms.get(boot)
         read_ms = None if zero_ms is None else zero_ms + reading["up_ms"]
@@ -114,6 +118,8 @@ class Intake:
             before_ms = node.zero_utc_ms.get(node.boot, utc_ms)
             if before_ms is not None:
                 entry["utc_ms"] = before_ms
+            else:
+                self._core.dating.stamp(entry, now_ms)
         return None
 
     def _number(self, node: Node) -> tuple[int, int]:
@@ -144,6 +150,7 @@ class Intake:
         """A window is complete and durable."""
         if self._core.reduction.active:
             self._core.reduction.window_closed(below, now_ms)
+        self._core.recent.window_closed()
         self._core.forwarder.window_closed(first_id, below, now_ms)
 
     _closing: tuple[int, int] | None = None
@@ -155,10 +162,10 @@ class Intake:
         self._storing = True
         taken, self._unstored = self._unstored, []
         writes: list[Any] = [("add", item.id, item.kind, item.body) for item, *_ in taken]
-        gone = self._core.outbox.oldest(len(self._core.outbox) + len(taken) - self._core.config.outbox_max_readings)
+        gone = self._surplus(taken, now_ms)
         if gone:
-            self._say_lost(gone)
-            writes.append(("remove", [item.id for item in gone]))
+            self._say_lost(gone, now_ms)
+            writes += [("remove", [item.id for item in gone]), ("put", "dropped", self.dropped)]
 
         def on_stored(at_ms: int) -> None:
             for item in gone:
@@ -168,13 +175,27 @@ class Intake:
 
         self._core.stores.persist(writes, on_stored, lambda at_ms: self._on_failed(taken, at_ms))
 
-    def _say_lost(self, gone: list[Item]) -> None:
-        """The oldest readings have to go: the outbox is full. Said before they go, so that a crash cannot hide it."""
+    def _surplus(self, taken: list[tuple[Item, Node, int, int]], now_ms: int) -> list[Item]:
+        """The oldest readings, which have to go so that `taken` finds room and nothing gets too old."""
+        core = self._core
+        config, outbox = core.config, core.outbox
+        size = outbox.bytes + sum([len(item.body) for item, *_ in taken]) - config.outbox_max_bytes
+        return outbox.surplus(len(outbox) + len(taken) - config.outbox_max_readings, size, self._too_old_ms(now_ms))
+
+    def _too_old_ms(self, now_ms: int) -> int | None:
+        """UTC of which readings are too old to be kept; None while it is unknown."""
+        utc_ms = self._core.utc_ms(now_ms)
+        return None if utc_ms is None else utc_ms - self._core.config.outbox_max_age_ms
+
+    def _say_lost(self, gone: list[Item], now_ms: int) -> None:
+        """The oldest readings have to go. Said before they go, so that a crash cannot hide it."""
         for item in gone:
             if item.id not in self._said_lost:
                 self._said_lost.add(item.id)
+                self.dropped += 1
                 node, boot, seq = reading_identity(item.body)
-                lost = {"node": node, "boot": boot, "seq": seq, "cause": "outbox-full"}
+                cause = "outbox-old" if is_older(item, self._too_old_ms(now_ms)) else "outbox-full"
+                lost = {"node": node, "boot": boot, "seq": seq, "cause": cause}
                 self._core.event("reading.lost", lost)
 
     def _on_stored(self, taken: list[tuple[Item, Node, int, int]], now_ms: int) -> None:
@@ -187,6 +208,8 @@ class Intake:
             core.outbox.add(item)
             node.arrivals_of(boot).on_disk(seq)
             self._owing[node.id] = node
+        if core.dating.owing:
+            core.dating.correct(now_ms)
         self._acknowledge(now_ms)
         urgent, self._urgent = self._urgent, []
         for item_id in urgent:

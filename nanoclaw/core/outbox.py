@@ -7,7 +7,7 @@ readings.
 
 from collections import OrderedDict
 from collections.abc import Iterable
-from itertools import chain, islice
+from itertools import chain
 from typing import Any, NamedTuple
 
 import orjson
@@ -63,12 +63,17 @@ class Outbox:
         self.waiting: OrderedDict[int, Item] = OrderedDict()  # readings in no batch
         self.flying: dict[str, Batch] = {}
         self.summing: dict[int, Item] = {}
+        self.undated: dict[int, Item] = {}  # of those that wait, the ones without a date
+        self.bytes = 0  # of all readings kept
         self.reports: OrderedDict[int, Item] = OrderedDict()
         self.report_sent_ms: dict[int, int] = {}
         self._report_ids: dict[str, int] = {}  # by the name under which the cloud acknowledges
         self.next_id = 1
         for row in restored:
-            self.add(Item(*row))
+            item = Item(*row)
+            self.add(item)
+            if item.kind != REPORT and b'"utc_ms"' not in item.body:
+                self.undated[item.id] = item
             self.next_id = max(self.next_id, row[0] + 1)
 
     def __len__(self) -> int:
@@ -80,10 +85,38 @@ class Outbox:
         if item.kind == REPORT:
             self.reports[item.id] = item
             self._report_ids[_report_name(item)] = item.id
-        elif item.kind == SUMMING:
+            return
+        if item.kind == SUMMING:
             self.summing[item.id] = item
         else:
             self.waiting[item.id] = item
+        self.bytes += len(item.body)
+        if item.sample is not None and item.sample[3] is None:
+            self.undated[item.id] = item
+
+    def replace(self, item: Item) -> None:
+        """`item` has another body by now, wherever it is; nothing if it is kept no longer."""
+        if item.id in self.waiting:
+            self._swap(self.waiting[item.id], item)
+            self.waiting[item.id] = item
+        elif item.id in self.summing:
+            self._swap(self.summing[item.id], item)
+            self.summing[item.id] = item
+        else:
+            for batch in self.flying.values():
+                for place, old in enumerate(batch.items):
+                    if old.id == item.id:
+                        self._swap(old, item)
+                        batch.items[place] = item
+
+    def _swap(self, old: Item, new: Item) -> None:
+        self.bytes += len(new.body) - len(old.body)
+
+    def holds(self, item: Item) -> bool:
+        """Whether this very item is kept."""
+        if self.waiting.get(item.id) is item or self.summing.get(item.id) is item:
+            return True
+        return any(item in batch.items for batch in self.flying.values())
 
     def batch(self, batch_id: str, below: int | None, at_least: int, most: int, live: bool) -> Batch | None:
         """A new batch in flight of the oldest waiting readings with ids from `at_least` to below `below`."""
@@ -109,7 +142,12 @@ class Outbox:
         taken = [item for item in self.summing.values() if item.id < below]
         for item in taken:
             del self.summing[item.id]
+            self._gone(item)
         return taken
+
+    def _gone(self, item: Item) -> None:
+        self.bytes -= len(item.body)
+        self.undated.pop(item.id, None)
 
     def backlog(self, below: int) -> int:
         """How many waiting readings have ids below `below`."""
@@ -119,7 +157,13 @@ class Outbox:
 
     def acknowledged(self, batch_id: str) -> Batch | None:
         """The batch, which is now the cloud's to keep; None for an unknown or repeated acknowledgement."""
-        return self.flying.pop(batch_id, None)
+        batch = self.flying.pop(batch_id, None)
+        if batch is not None:
+            self.bytes -= sum([len(item.body) for item in batch.items])
+            if self.undated:
+                for item in batch.items:
+                    self.undated.pop(item.id, None)
+        return batch
 
     def report_id(self, name: str) -> int | None:
         """The report that the cloud calls `name`, or None."""
@@ -139,17 +183,31 @@ class Outbox:
         self.flying.clear()
         self.report_sent_ms.clear()
 
-    def oldest(self, count: int) -> list[Item]:
-        """The oldest `count` readings that wait."""
-        return list(islice(chain(self.waiting.values(), self.summing.values()), max(0, count)))
+    def surplus(self, count: int, size: int, before_utc_ms: int | None) -> list[Item]:
+        """The oldest readings that wait: at least `count` of them with `size` bytes, and what was read before then."""
+        gone: list[Item] = []
+        for item in chain(self.waiting.values(), self.summing.values()):
+            if len(gone) >= count and size <= 0 and not is_older(item, before_utc_ms):
+                break
+            gone.append(item)
+            size -= len(item.body)
+        return gone
 
     def drop(self, item: Item) -> None:
         """Keep `item` no longer, wherever it is by now."""
-        self.waiting.pop(item.id, None)
-        self.summing.pop(item.id, None)
+        kept = self.waiting.pop(item.id, None) or self.summing.pop(item.id, None)
         for batch in self.flying.values():
             if item in batch.items:
                 batch.items.remove(item)
+                kept = item
+        if kept is not None:
+            self._gone(kept)
+
+
+def is_older(item: Item, utc_ms: int | None) -> bool:
+    """Whether the reading was taken before `utc_ms`, as far as anybody can tell."""
+    read_ms = None if utc_ms is None else item.read_sample()[3]
+    return utc_ms is not None and read_ms is not None and read_ms < utc_ms
 
 
 def _report_name(item: Item) -> str:

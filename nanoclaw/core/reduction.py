@@ -65,7 +65,7 @@ class Reduction:
         """Whether a reading taken at `at_ms` says nothing that did not go up before it."""
         if self._modes.get(metric) != ON_CHANGE or reading.get("event") is True or at_ms is None:
             return False
-        value, last = reading["value"], self._forwarded.get((node.id, metric))
+        value, last = reading["value"], self._forwarded.get((node.id, metric)) or self._before(node, metric)
         if last is not None:
             same = type(value) is type(last[0]) and value == last[0]
             if at_ms < last[1]:
@@ -74,6 +74,11 @@ class Reduction:
                 return True
         self._forwarded[node.id, metric] = value, at_ms
         return False
+
+    def _before(self, node: Node, metric: str) -> tuple[Any, int] | None:
+        """After a restart: what was read last is, in value, what went up last."""
+        latest = node.latest.get(metric)
+        return None if latest is None else (latest[1], latest[0])
 
     def window_closed(self, below: int, now_ms: int) -> None:
         """All that is to be summarised and on disk goes into summaries, which go up like reports."""

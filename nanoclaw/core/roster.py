@@ -62,11 +62,11 @@ class Node:
         "arrivals",
         "attach",
         "boot",
-        "evaluated",
         "heard_ms",
         "id",
         "interval_ms",
         "key",
+        "latest",
         "n",
         "received_ms",
         "sealer",
@@ -92,7 +92,7 @@ class Node:
         self.n = 0
         self.received_ms = now_ms - RECEIVED_EVERY_MS
         self.arrivals: dict[int, Arrivals] = {}
-        self.evaluated: dict[str, int] = {}
+        self.latest: dict[str, tuple[int, Any]] = {}  # by metric: when it was read, in core milliseconds, and the value
 
     def rekey(self, key: bytes) -> None:
         """The fleet manager gave the node this key (again)."""

@@ -109,6 +109,8 @@ class Outage(RuleBasedStateMachine):
             self._listen()
 
     def _hear(self, verb: str, payload: bytes) -> None:
+        if verb == "batch/gz":
+            verb, payload = "batch", uplink.decompress(payload)
         message = orjson.loads(payload)
         if verb == "heartbeat":
             self.answers.append({"verb": "heartbeat/ack", "message": {"v": 1, "n": message["n"]}})
