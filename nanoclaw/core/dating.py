@@ -27,7 +27,7 @@ class Dating:
     @property
     def owing(self) -> bool:
         """Whether something is not dated, or not so on the disk."""
-        return bool(self._core.outbox.undated or self._unwritten)
+        return bool(self._unwritten or self._core.outbox.undated)
 
     def stamp(self, entry: dict[str, Any], at_ms: int) -> None:
         """UTC is not known: keep when, in core milliseconds, the reading was taken."""

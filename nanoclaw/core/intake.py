@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from nanoclaw.core.gateway import GatewayCore
 
 MOST_UNSTORED = 10_000  # beyond, a reading is refused and stays with its node
-_BARE_SEQ = "bare-seq"
+MOST_BODY_BYTES = 1_024  # of one reading: its message has at most half of it
 
 
 class Intake:
@@ -35,6 +35,7 @@ class Intake:
         self._full = False
         self._said_lost: set[int] = set()
         self._urgent: list[int] = []
+        self._look_for_old = True
         self.dropped = 0
         """Readings that had to go since this outbox began."""
 
@@ -140,6 +141,7 @@ class Intake:
         window_ms = self._core.config.window_ms
         self.window_ends_ms += window_ms * (1 + (now_ms - self.window_ends_ms) // window_ms)
         first_id, self.window_first_id = self.window_first_id, self._core.outbox.next_id
+        self._look_for_old = True
         self._commit(now_ms)
         if self._storing:
             self._closing = (first_id, self.window_first_id)
@@ -156,14 +158,19 @@ class Intake:
     _closing: tuple[int, int] | None = None
 
     def _commit(self, now_ms: int) -> None:
+        """Put what waits on the disk; once a window, look for what got too old there."""
         self.due_ms = None
         if self._storing or not self._unstored:
             return
         self._storing = True
         taken, self._unstored = self._unstored, []
         writes: list[Any] = [("add", item.id, item.kind, item.body) for item, *_ in taken]
-        gone = self._surplus(taken, now_ms)
-        if gone:
+        gone: list[Item] = []
+        outbox, config = self._core.outbox, self._core.config
+        crowded = len(outbox) + len(taken) > config.outbox_max_readings
+        crowded = crowded or outbox.bytes + len(taken) * MOST_BODY_BYTES > config.outbox_max_bytes
+        crowded, self._look_for_old = crowded or self._look_for_old, False
+        if crowded and (gone := self._surplus(taken, now_ms)):
             self._say_lost(gone, now_ms)
             writes += [("remove", [item.id for item in gone]), ("put", "dropped", self.dropped)]
 
