@@ -52,7 +52,14 @@ _NODES = (
     EventKind(
         "node.down", "a gateway heard nothing of the node for three heartbeats", GATEWAY, ("node", "silent_ms"), "node"
     ),
-    EventKind("node.up", "a gateway hears the node (again)", GATEWAY, ("node", "boot", "down_ms"), "node"),
+    EventKind("node.up", "a gateway hears the node (again)", GATEWAY, ("node", "boot", "down_ms", "backlog"), "node"),
+    EventKind(
+        "node.unsteady",
+        "the node is heard, and was down too often to be called up at once",
+        GATEWAY,
+        ("node", "downs"),
+        "node",
+    ),
     EventKind("node.unknown", "the node's gateway is down, so nobody can tell", FLEET, ("node", "gateway"), "node"),
     EventKind("sensor.fault", "a sensor failed or read an implausible value", NODE, ("metric", "reason", "value")),
     EventKind("alarm.local", "a node's alarm sounded", NODE, ("by", "rule", "id")),

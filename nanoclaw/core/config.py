@@ -23,6 +23,11 @@ class GatewayConfig:
     offline_after_ms: int = 90_000
     down_after_intervals: int = 3
     """A node is down after so many of its announced intervals without a heartbeat."""
+    flap_downs: int = 3
+    """A node that was down so often within `flap_window_ms` is unsteady..."""
+    flap_window_ms: int = 3_600_000
+    flap_hold_ms: int = 600_000
+    """... and up again only when it was heard for so long without a break."""
     outbox_max_readings: int = 200_000
     """Over two days of 50 nodes at one reading a minute; the oldest goes when full."""
     outbox_max_bytes: int = 67_108_864

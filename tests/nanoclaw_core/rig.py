@@ -213,9 +213,26 @@ class Station:
         self.pump()
 
     def heartbeat(self, node: str = "sensor-01", n: int = 1, **changed: Any) -> None:
-        said = {"boot": BOOT, "attach": 1, "interval_ms": 60_000, "uptime_ms": 0, "fleet": "clawland"} | changed
+        said = {
+            "boot": BOOT,
+            "attach": 1,
+            "interval_ms": 60_000,
+            "uptime_ms": 0,
+            "fleet": "clawland",
+            "backlog": 0,
+        } | changed
         payload = messages.encode_heartbeat(
-            said["fleet"], said["boot"], n, said["attach"], said["interval_ms"], said["uptime_ms"], 0, 0, 0, "1", ""
+            said["fleet"],
+            said["boot"],
+            n,
+            said["attach"],
+            said["interval_ms"],
+            said["uptime_ms"],
+            0,
+            0,
+            said["backlog"],
+            "1",
+            "",
         )
         self.raw("nodes", f"clawland/{node}/heartbeat", payload)
 
