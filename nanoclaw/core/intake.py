@@ -201,8 +201,9 @@ class Intake:
                 self._said_lost.add(item.id)
                 self.dropped += 1
                 node, boot, seq = reading_identity(item.body)
-                cause = "outbox-old" if is_older(item, self._too_old_ms(now_ms)) else "outbox-full"
-                lost = {"node": node, "boot": boot, "seq": seq, "cause": cause}
+                lost = {"node": node, "boot": boot, "seq": seq, "cause": "outbox-full"}
+                if is_older(item, self._too_old_ms(now_ms)):
+                    lost |= {"cause": "outbox-old"}
                 self._core.event("reading.lost", lost)
 
     def _on_stored(self, taken: list[tuple[Item, Node, int, int]], now_ms: int) -> None:
