@@ -103,7 +103,7 @@ class GatewayCore:
         self.utc_offset_ms = utc_ms - now_ms
         if self._running:
             self.dating.correct(now_ms)
-            self.recent.on_utc()
+            self.recent.on_utc(now_ms)
 
     def stored(self, token: int, now_ms: int) -> None:
         """The Store with this token is durable."""
@@ -216,7 +216,7 @@ class GatewayCore:
         self.event("gateway.started", {"outbox": len(self.outbox)})
         if "snapshot" in self.slots:
             self.configuration.restore(self.slots["snapshot"], now_ms)
-        self.recent.restore(self.slots.get(RECENT))
+        self.recent.restore(self.slots.get(RECENT), now_ms)
         self.dating.correct(now_ms)
         self.intake.dropped = self.slots.get("dropped", 0)
         self.reduction.restore(self.slots.get("summarised"))

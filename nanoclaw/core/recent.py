@@ -19,13 +19,16 @@ class Recent:
         self._kept: dict[str, dict[str, list[Any]]] = {}  # of before the restart, until UTC is known
         self.changed = False
 
-    def restore(self, kept: dict[str, dict[str, list[Any]]] | None) -> None:
+    def restore(self, kept: dict[str, dict[str, list[Any]]] | None, now_ms: int) -> None:
         """What was known before the gateway restarted."""
         self._kept = kept or {}
-        self.on_utc()
+        self.on_utc(now_ms)
 
-    def on_utc(self) -> None:
-        """UTC is known: what was kept has a place in core time now; what came meanwhile is newer."""
+    def on_utc(self, now_ms: int) -> None:
+        """UTC is known: what was kept has a place in core time now; what came meanwhile is newer.
+
+        A stamp from the future (the clock was wrong then) must not silence the present.
+        """
         offset_ms = self._core.utc_offset_ms
         if offset_ms is None or not self._kept or not self._core.nodes:
             return
@@ -34,7 +37,7 @@ class Recent:
             if node is None:
                 continue
             for metric, (utc_ms, value) in metrics.items():
-                node.latest.setdefault(metric, (utc_ms - offset_ms, value))
+                node.latest.setdefault(metric, (min(now_ms, utc_ms - offset_ms), value))
         self._kept = {}
 
     def window_closed(self) -> None:
