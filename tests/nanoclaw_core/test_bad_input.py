@@ -55,7 +55,7 @@ def test_latest_values_of_tomorrow_do_not_silence_today() -> None:
     station.core.learn_utc(EPOCH_MS + DAY_MS, station.now_ms)
     station.reading(20.0, 0)
     station.later(61_000)
-    station.power_on()
+    station.power_on().regain_uplink()
     station.heartbeat(n=2)
     station.lose_uplink()
     station.reading(35.0, 1)
