@@ -1,8 +1,9 @@
 """The ledger: what became of every reading, each term from its own evidence.
 
 produced: the nodes' events. delivered: rows of the fleet manager's database. buffered: what lies on flash and disks at
-the end. lost: the event of the core that dropped it. A reading that has several fates counts as the best of them:
-delivered, then buffered, then lost. What has none is unaccounted; a row that nobody produced is a phantom.
+the end. summarised, suppressed: the word of the gateway that was configured to. lost: the event of the core that
+dropped it. A reading that has several fates counts as the best of them, in this order. What has none is unaccounted; a
+row that nobody produced is a phantom.
 """
 
 from collections import Counter
@@ -17,6 +18,8 @@ Identity = tuple[str, int, int]
 Boot = tuple[str, int]
 """A node and the number of one of its boots."""
 MOST_NAMED = 20
+CONFIGURED = ("summarised", "suppressed")
+"""Fates that a gateway was configured to give, best first."""
 
 
 @dataclass
@@ -30,6 +33,10 @@ class Account:
     conflict: int = 0
     unaccounted: int = 0
     phantom: int = 0
+    summarised: int = 0
+    """Readings that went up as a part of a summary only, by configuration."""
+    suppressed: int = 0
+    """Readings that did not go up because they said nothing new, by configuration."""
     reused: int = 0
     """Identities that were given to a second reading."""
     lost: Counter[str] = field(default_factory=Counter)
@@ -53,8 +60,8 @@ class Account:
 
     def as_json(self) -> dict[str, Any]:
         """For `summary.json`."""
-        names = ("produced", "delivered", "duplicated", "redelivered", "conflict", "unaccounted", "phantom")
-        counts: dict[str, Any] = {name: getattr(self, name) for name in names}
+        known = ("produced", "delivered", "duplicated", "redelivered", "conflict", "unaccounted", "phantom")
+        counts: dict[str, Any] = {name: getattr(self, name) for name in (*known, *CONFIGURED)}
         return counts | {"lost": dict(sorted(self.lost.items())), "buffered": dict(sorted(self.buffered.items()))}
 
 
@@ -65,10 +72,13 @@ class Ledger:
         self._produced: dict[Boot, SeqRanges] = {}
         self._lost: dict[Identity, str] = {}
         self._reused: list[Identity] = []
+        self._configured: dict[str, list[Identity]] = {fate: [] for fate in CONFIGURED}
         self.produced = 0
         self._counts = log.counts
         log.listen(self._on_produced, "reading.produced")
         log.listen(self._on_lost, "reading.lost")
+        for fate in CONFIGURED:
+            log.listen(self._on_configured, f"reading.{fate}")
 
     @property
     def stored(self) -> int:
@@ -93,6 +103,8 @@ class Ledger:
                 account.buffered[where] += 1
             elif seq in taken.get((node, boot), ()):
                 account.uncleared[where] += 1
+        for fate, identities in self._configured.items():
+            setattr(account, fate, sum(_take(remaining, identity) for identity in identities))
         for identity, cause in self._lost.items():
             if _take(remaining, identity):
                 account.lost[cause] += 1
@@ -122,6 +134,10 @@ class Ledger:
         fields = event.fields
         identity = (fields.get("node", event.who), fields["boot"], fields["seq"])
         self._lost[identity] = f"{fields['cause']} at {event.who}"
+
+    def _on_configured(self, event: TraceEvent) -> None:
+        fields = event.fields
+        self._configured[event.kind.partition(".")[2]].append((fields["node"], fields["boot"], fields["seq"]))
 
 
 def _by_boot(account: Account, delivered: Iterable[Identity]) -> dict[Boot, SeqRanges]:

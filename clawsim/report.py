@@ -65,6 +65,12 @@ def _show_account(console: Console, account: Account) -> None:
     table.add_row(f"{account.delivered:,}", "delivered: found in the fleet manager's database")
     for where, count in sorted(account.buffered.items()):
         table.add_row(f"{count:,}", f"buffered at {where}")
+    for fate, meaning in (
+        ("summarised", "summarised by its gateway, as configured"),
+        ("suppressed", "suppressed by its gateway, as configured: unchanged"),
+    ):
+        if count := account.of(fate):
+            table.add_row(f"{count:,}", meaning)
     for cause, count in sorted(account.lost.items()):
         table.add_row(Text(f"{count:,}", style="red"), f"lost: {cause}")
     for fate, meaning in (("unaccounted", "unaccounted"), ("phantom", "stored, never produced")):

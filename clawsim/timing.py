@@ -69,6 +69,7 @@ TIMINGS: dict[str, Timing] = {
     "gateway.started": Timing(START_S, ("fault.cleared",)),
     "node.started": Timing(START_S, ("fault.cleared", "command.executed")),
     "node.up": Timing(BACKOFF_S, _UP, ("node",)),
+    "node.unsteady": Timing(BACKOFF_S, _UP, ("node",)),
     "node.down": Timing(HEARTBEAT_S, says=("node",)),
     "node.unknown": Timing(PROMPT_S, ("gateway.down",), ("node", "gateway")),
     "sensor.fault": Timing(PROMPT_S, ("sensor.fault",), ("metric", "reason")),

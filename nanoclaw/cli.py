@@ -157,13 +157,15 @@ def example() -> None:
 
 def _kept(data: Path) -> dict[str, Any]:
     """What the outbox itself says, which is true also when the daemon is dead."""
+    from nanoclaw.core.outbox import READINGS
     from nanoclaw.host.outbox_store import read_outbox
 
     try:
         kinds = [kind for _, kind, _ in read_outbox(data)["outbox"]]
     except sqlite3.Error as error:
         return {"outbox_error": str(error)}
-    return {"outbox_readings": kinds.count("reading"), "outbox_reports": len(kinds) - kinds.count("reading")}
+    readings = sum(kind in READINGS for kind in kinds)
+    return {"outbox_readings": readings, "outbox_reports": len(kinds) - readings}
 
 
 def _for_people(found: dict[str, Any]) -> str:

@@ -158,6 +158,7 @@ class Deployment:
                 "data": str(self.data(gateway.id)),
             },
             "discovery": {"enabled": True, "interface": LOOPBACK},
+            "modes": dict(gateway.modes),
         }
         return self._write_config(gateway.id, document)
 

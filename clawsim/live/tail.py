@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+from clawsim.ledger import CONFIGURED
 from clawsim.live.collect import Identity
 from clawsim.trace import Fields, TraceEvent
 
@@ -20,6 +21,7 @@ MOST_LINE_BYTES = 1 << 20
 
 
 Sink = Callable[[TraceEvent], None]
+_FATES = ("reading.lost", *(f"reading.{fate}" for fate in CONFIGURED))
 
 
 def _reading(event: TraceEvent) -> Identity:
@@ -121,7 +123,7 @@ class Tail:
         """
         self._take([event for reader in self._readers.values() for event in reader.finish()])
         late = self.read_too_late()
-        lost = [event for event in self.events if event.kind == "reading.lost" and not self._in_time(event)]
+        lost = [event for event in self.events if event.kind in _FATES and not self._in_time(event)]
         story = [event for event in self.events if self._in_time(event)]
         story += [event._replace(t_us=self.end_us or 0) for event in lost if _reading(event) not in late]
         return sorted(story, key=lambda event: event.t_us)

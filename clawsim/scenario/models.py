@@ -125,6 +125,9 @@ class Gateway(Strict):
     start: int = Field(default=1, ge=0, le=1_000_000)
     site: Id = Field(default="site-01", description="Nodes fall back to the other gateways of their site")
     role: Literal["primary", "secondary"] = "primary"
+    modes: dict[str, Literal["raw", "summary", "on_change"]] = Field(
+        default_factory=dict, max_length=100, description="By metric what goes up a metered uplink; raw where not said"
+    )
 
 
 class Fleet(Strict):
@@ -248,7 +251,17 @@ class EventExpect(Counted):
 
 class ReadingsExpect(Counted):
     readings: Literal[
-        "produced", "delivered", "lost", "buffered", "duplicated", "redelivered", "conflict", "unaccounted", "phantom"
+        "produced",
+        "delivered",
+        "lost",
+        "buffered",
+        "summarised",
+        "suppressed",
+        "duplicated",
+        "redelivered",
+        "conflict",
+        "unaccounted",
+        "phantom",
     ]
     cause: str | None = Field(
         default=None,

@@ -18,7 +18,17 @@ Json = dict[str, Any]
 ValueKind = Literal["number", "bool", "text"]
 FaultKind = Literal["cut", "delay", "loss", "kill", "stop", "power"]
 Fate = Literal[
-    "produced", "delivered", "lost", "buffered", "duplicated", "redelivered", "conflict", "unaccounted", "phantom"
+    "produced",
+    "delivered",
+    "lost",
+    "buffered",
+    "summarised",
+    "suppressed",
+    "duplicated",
+    "redelivered",
+    "conflict",
+    "unaccounted",
+    "phantom",
 ]
 
 HUB = "hub"
@@ -74,6 +84,8 @@ class GatewayPlan:
     id: str
     site: str
     role: Literal["primary", "secondary"]
+    modes: tuple[tuple[str, str], ...] = ()
+    """By metric what goes up: raw, summary or on_change."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,9 +50,21 @@ def resolve_fleet(fleet: Fleet, links: dict[str, LinkPlan], context: Context) ->
     """Fill ``context.gateways`` and ``context.nodes``, in the order of the file."""
     for gateway in fleet.gateways:
         for gateway_id in _ids(gateway.id, gateway.count, gateway.start):
-            context.gateways.setdefault(gateway_id, GatewayPlan(gateway_id, gateway.site, gateway.role))
+            modes = tuple(sorted(gateway.modes.items()))
+            context.gateways.setdefault(gateway_id, GatewayPlan(gateway_id, gateway.site, gateway.role, modes))
     for group in fleet.nodes:
         _resolve_group(group, links, context)
+    _check_modes(fleet, context)
+
+
+def _check_modes(fleet: Fleet, context: Context) -> None:
+    """A mode for a metric that nobody measures would do nothing, and nobody would notice."""
+    measured = {sensor.metric for group in fleet.nodes for sensor in group.sensors}
+    for gateway in fleet.gateways:
+        for metric in gateway.modes:
+            if metric not in measured:
+                hint = did_you_mean(metric, sorted(measured))
+                context.complain(gateway.mark("modes"), f"modes: nobody measures '{metric}'{hint}")
 
 
 def _ids(pattern: str, count: int | None, start: int) -> list[str]:

@@ -85,7 +85,8 @@ def _fleet(plan: Plan) -> Table:
     for gateway in plan.gateways:
         groups = _groups([node for node in plan.nodes if node.gateway == gateway.id])
         role = "" if gateway.role == "primary" else f" ({gateway.role})"
-        table.add_row(gateway.id + role, gateway.site, "\n".join(groups) or "none at home here")
+        modes = "".join(f"\n{metric} goes up as {mode}" for metric, mode in gateway.modes)
+        table.add_row(gateway.id + role + modes, gateway.site, "\n".join(groups) or "none at home here")
     return table
 
 

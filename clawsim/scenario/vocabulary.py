@@ -10,7 +10,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 ROLES = ("viewer", "operator", "admin", "anonymous")
-FATES = ("produced", "delivered", "lost", "buffered", "duplicated", "redelivered", "conflict", "unaccounted", "phantom")
+FATES = (
+    "produced",
+    "delivered",
+    "lost",
+    "buffered",
+    "summarised",
+    "suppressed",
+    "duplicated",
+    "redelivered",
+    "conflict",
+    "unaccounted",
+    "phantom",
+)
 NODE_TYPES = {"microclaw": "microclaw", "picoclaw": "picoclaw", "picclaw": "picoclaw"}
 """Accepted spellings of the sensor nodes' types, and the one that is used from there on."""
 SAME = "same"
@@ -40,7 +52,14 @@ _NODES = (
     EventKind(
         "node.down", "a gateway heard nothing of the node for three heartbeats", GATEWAY, ("node", "silent_ms"), "node"
     ),
-    EventKind("node.up", "a gateway hears the node (again)", GATEWAY, ("node", "boot", "down_ms"), "node"),
+    EventKind("node.up", "a gateway hears the node (again)", GATEWAY, ("node", "boot", "down_ms", "backlog"), "node"),
+    EventKind(
+        "node.unsteady",
+        "the node is heard, and was down too often to be called up at once",
+        GATEWAY,
+        ("node", "downs"),
+        "node",
+    ),
     EventKind("node.unknown", "the node's gateway is down, so nobody can tell", FLEET, ("node", "gateway"), "node"),
     EventKind("sensor.fault", "a sensor failed or read an implausible value", NODE, ("metric", "reason", "value")),
     EventKind("alarm.local", "a node's alarm sounded", NODE, ("by", "rule", "id")),
@@ -145,6 +164,12 @@ _READINGS = (
         "node",
     ),
     EventKind("reading.lost", "a reading was dropped", ANY, ("node", "boot", "seq", "cause"), "node"),
+    EventKind(
+        "reading.summarised", "a reading goes up as a part of a summary only", GATEWAY, ("node", "boot", "seq"), "node"
+    ),
+    EventKind(
+        "reading.suppressed", "a reading says nothing new and stays here", GATEWAY, ("node", "boot", "seq"), "node"
+    ),
     EventKind("reading.redelivered", "a copy of a reading was discarded", ANY, ("node", "boot", "seq"), "node"),
     EventKind("reading.conflict", "the same identity came with other content", ANY, ("node", "boot", "seq"), "node"),
     EventKind(
@@ -175,8 +200,9 @@ KINDS = {kind.name: kind for kind in _kinds()}
 OF_ENTRY = ("fault.", "call.", "inject.")
 """Prefixes of the kinds that are about one entry of the timeline, which they name in the field ``of``."""
 
-LOST_CAUSES = ("backlog-full", "outbox-full", "refused")
-"""Why a reading is lost: a node's or a gateway's buffer was full, or the fleet manager could not take it."""
+LOST_CAUSES = ("backlog-full", "outbox-full", "outbox-old", "refused")
+"""Why a reading is lost: a node's or a gateway's buffer was full, it got too old there, or the fleet manager could not
+take it."""
 
 CLOSED = {
     ("alarm.", "by"): ("node", "gateway", "cloud"),

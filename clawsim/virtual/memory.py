@@ -11,6 +11,7 @@ from fleet.wire.ranges import SeqRanges
 
 Identity = tuple[str, int, int]
 _KEYS = {"rules": "name", "slots": "name"}
+_LOGS = ("node_events",)
 
 
 class NodeFlash:
@@ -97,8 +98,12 @@ class FleetDatabase:
 
     def as_writes(self) -> list[Any]:
         """All of it as the writes of one transaction, to copy it elsewhere."""
-        upserts = [("upsert", table, row) for table, rows in self.tables.items() for row in rows.values()]
-        return [*upserts, ("readings", list(self.rows()))]
+        rows = [
+            ("append" if table in _LOGS else "upsert", table, row)
+            for table, of in self.tables.items()
+            for row in of.values()
+        ]
+        return [*rows, ("readings", list(self.rows()))]
 
     def _latest(self) -> dict[tuple[str, str], ReadingRow]:
         latest: dict[tuple[str, str], ReadingRow] = {}

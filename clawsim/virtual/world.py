@@ -13,7 +13,7 @@ from clawsim.virtual.link import Link
 from clawsim.virtual.machines import Cores, FleetMachine, GatewayMachine, HubMachine, Machine, NodeMachine
 from clawsim.virtual.operator import Operator
 from clawsim.virtual.session import Session
-from nanoclaw.core.outbox import READING, reading_identity
+from nanoclaw.core.outbox import READINGS, reading_identity
 
 Identity = tuple[str, int, int]
 SETTLE_STEP_US = 1_000_000
@@ -174,7 +174,7 @@ class VirtualWorld:
     def _buffered_identities(self) -> Iterator[tuple[Identity, str]]:
         for gateway in self.gateways.values():
             for kind, body in gateway.disk.items.values():
-                if kind == READING:
+                if kind in READINGS:
                     yield reading_identity(body), gateway.id
         for node in self.nodes.values():
             for boot, seq in node.flash.readings:

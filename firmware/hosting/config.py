@@ -41,6 +41,10 @@ class Table:
         self._overrides = overrides or {}
         self._known: set[str] = set()
 
+    def names(self) -> list[str]:
+        """The keys that are there, of a table in which any may be."""
+        return list(self._data)
+
     def fail(self, key: str, message: str) -> ConfigError:
         """The error to raise about `key`."""
         path = self._path(key)

@@ -212,4 +212,15 @@ def _lost_with(doc: Message, gateway: str) -> bool:
 
 
 _WORDS = {"up": "back", "down": "down"}
-_SHOWN = ("mode", "nodes_up", "nodes_down", "outbox_readings", "uptime_ms", "version", "config", "role", "rejected")
+_SHOWN = (
+    "mode",
+    "nodes_up",
+    "nodes_down",
+    "outbox_readings",
+    "outbox_dropped",
+    "uptime_ms",
+    "version",
+    "config",
+    "role",
+    "rejected",
+)

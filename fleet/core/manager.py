@@ -28,6 +28,7 @@ from fleet.core.reports import Reports
 from fleet.core.rows import ReadingRow
 from fleet.core.sensitive import Sensitive
 from fleet.core.stores import Stores
+from fleet.core.summaries import Summaries
 from fleet.core.transaction import Transaction
 from fleet.core.vault import Vault
 from fleet.wire import uplink
@@ -61,6 +62,7 @@ class FleetCore:
         self.places = Places(self, restored.get("sites", []), restored.get("groups", []))
         self.ingest = Ingest(self, restored.get("seen", []))
         self.reports = Reports(self)
+        self.summaries = Summaries(self)
         self.notices = Notices(self, restored.get("notifications", []), rng, now_ms)
         self.rejected = 0
         self.knows_utc = False

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from fleet.core.summaries import SUMMARY
 from fleet.core.transaction import Transaction
 from fleet.wire import uplink
 from fleet.wire.uplink import Message, Rejected
@@ -33,6 +34,8 @@ class Reports:
                 core.health.on_status(tx, gateway, message, now_ms)
             elif status in ("alert-raised", "alert-cleared"):
                 self._on_decision(tx, gateway, message, status == "alert-raised", now_ms)
+            elif status == SUMMARY:
+                core.summaries.on_summaries(tx, gateway, message, now_ms)
             else:
                 raise Rejected("unknown status")
 

@@ -17,6 +17,7 @@ from fleet.host.problems import Problem, unavailable
 from fleet.host.readings import MAX_PAGE, BadCursor, utc_ms_of
 from fleet.host.stage import Stage
 from fleet.host.storage import StorageError
+from fleet.host.summary_routes import add_summaries
 from fleet.host.tokens import Caller
 from fleet.host.views import NODE_STATUS, alert_json, gateway_json, node_detail_json, node_json, node_type_of
 
@@ -47,6 +48,7 @@ def router(stage: Stage, doors: Doorkeeper) -> APIRouter:
     add_latest(readers, stage, doors)
     _add_own(devices, stage, doors)
     _add_readings(readers, stage, doors)
+    add_summaries(readers, stage, doors)
     routes.include_router(readers)
     routes.include_router(devices)
     return routes

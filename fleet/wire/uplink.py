@@ -20,6 +20,8 @@ MAX_BATCH_BYTES = 256 * 1024
 MAX_HUB_BYTES = MAX_BATCH_BYTES  # the largest payload that the Event Hub passes on
 MAX_MESSAGE_BYTES = 64 * 1024  # anything else on the hub but a configuration
 MAX_INTEGER = (1 << 53) - 1  # RFC 8259 section 6: what every reader of JSON agrees on
+TIME_QUALITIES = ("exact", "corrected", "estimated")
+"""corrected: by a gateway that learned UTC after it took the reading; only what is exact raises an alert."""
 MAX_UTC_MS = 253_402_300_800_000  # year 10000
 
 Message = dict[str, Any]
@@ -136,8 +138,8 @@ def check_reading(reading: Any) -> None:
     unit = reading.get("unit")
     if unit is not None and not (isinstance(unit, str) and len(unit) <= MAX_TEXT_CHARS and "\0" not in unit):
         raise Rejected("a unit is not a short text")
-    if reading.get("time_quality", "exact") not in ("exact", "estimated"):
-        raise Rejected("a time_quality is neither exact nor estimated")
+    if reading.get("time_quality", "exact") not in TIME_QUALITIES:
+        raise Rejected(f"a time_quality is none of {', '.join(TIME_QUALITIES)}")
     if ("boot" in reading or "seq" in reading) and not (
         is_count(reading.get("boot"), MAX_BOOT) and is_count(reading.get("seq"), MAX_SEQ)
     ):

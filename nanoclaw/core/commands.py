@@ -103,7 +103,7 @@ class Commands:
         node = self._core.nodes.get(order.target)
         first = order.sent_ms is None
         order.sent_ms = now_ms
-        if node is None or node.state not in ("up", None):
+        if node is None or not node.is_here:
             return
         ttl_ms = order.expires_ms - now_ms
         body = messages.encode_command(order.action, order.id, ttl_ms, order.by, order.params)

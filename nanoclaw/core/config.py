@@ -1,6 +1,7 @@
 """What a gateway is told before it runs; everything else comes from the fleet manager's snapshot."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 
@@ -22,8 +23,17 @@ class GatewayConfig:
     offline_after_ms: int = 90_000
     down_after_intervals: int = 3
     """A node is down after so many of its announced intervals without a heartbeat."""
+    flap_downs: int = 3
+    """A node that was down so often within `flap_window_ms` is unsteady..."""
+    flap_window_ms: int = 3_600_000
+    flap_hold_ms: int = 600_000
+    """... and up again only when it was heard for so long without a break."""
     outbox_max_readings: int = 200_000
     """Over two days of 50 nodes at one reading a minute; the oldest goes when full."""
+    outbox_max_bytes: int = 67_108_864
+    """Of readings, as they are written: 200,000 of 150 bytes are half of it."""
+    outbox_max_age_ms: int = 1_209_600_000
+    """Two weeks; what was read before then goes, too."""
     resend_ms: int = 30_000
     """A batch or report that the cloud has not acknowledged is sent again."""
     catchup_every_ms: int = 1_000
@@ -31,3 +41,7 @@ class GatewayConfig:
     """The backlog goes up in batches of at most so many readings, one a second and one in flight."""
     late_ms: int = 90_000
     """Older readings are stored but decide nothing."""
+    modes: Mapping[str, str] = field(default_factory=dict)
+    """By metric what goes up, for metered uplinks (`nanoclaw.core.reduction`); raw where nothing is said."""
+    unchanged_ms: int = 900_000
+    """A metric of mode on_change goes up so often though it does not change."""

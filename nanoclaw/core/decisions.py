@@ -7,6 +7,7 @@ the other said. Going offline, the alarms that are still true are given again, b
 from typing import TYPE_CHECKING, Any
 
 from firmware.wire.rules import Episodes
+from fleet.wire.condition import metrics_of
 from fleet.wire.uplink import Message
 from nanoclaw.core.roster import Node
 from nanoclaw.core.uplink import OFFLINE
@@ -42,17 +43,19 @@ class Decisions:
 
     def on_reading(self, node: Node, metric: str, entry: Message, at_ms: int, item_id: int, now_ms: int) -> None:
         """A timely reading, taken at `at_ms`; one older than the last evaluated changes nothing."""
-        if at_ms < node.evaluated.get(metric, at_ms):
+        latest = node.latest.get(metric)
+        if latest is not None and at_ms < latest[0]:
             return
         if "value" not in entry:
             self._refuse(node, metric)
             return
-        node.evaluated[metric] = at_ms
+        node.latest[metric] = at_ms, entry["value"]
+        self._core.recent.changed = True
         for rule, episode, raised in self._episodes.evaluate(
             node.id, metric, entry["value"], entry["boot"], entry["seq"]
         ):
             self._raised_by[episode] = (item_id, entry["value"], entry.get("utc_ms"), False)  # or cleared by
-            if self._core.uplink.mode == OFFLINE or rule.get("always"):
+            if self._acts(rule):
                 self._decide(rule, node, episode, raised, now_ms)
             else:
                 self._core.stores.persist([self._kept()], None)
@@ -65,6 +68,13 @@ class Decisions:
             if (rule["name"], node.id) not in self._blind:
                 self._blind.add((rule["name"], node.id))
                 self._core.event("rule.blind", {"rule": rule["name"], "node": node.id, "metric": metric})
+
+    def _acts(self, rule: Message) -> bool:
+        """Whether it is for this gateway to act on the rule: the cloud is away, or never sees what it is about."""
+        core = self._core
+        if core.uplink.mode == OFFLINE or rule.get("always"):
+            return True
+        return core.reduction.active and core.reduction.decides(metrics_of(rule["when"]))
 
     def take_over(self, now_ms: int) -> None:
         """The cloud is gone: give the alarms that are still true again, and say those that it cannot know of."""

@@ -178,8 +178,12 @@ class Forwarder:
 
     def _send(self, batch: Batch, now_ms: int) -> None:
         batch.sent_ms = now_ms
-        payload = uplink.encode_batch(batch.id, [item.body for item in batch.items], statistics(batch.items))
-        self._core.send_hub("batch", payload)
+        stats = statistics(batch.items, self._core.config.window_ms)
+        payload = uplink.encode_batch(batch.id, [item.body for item in batch.items], stats)
+        if batch.live:
+            self._core.send_hub("batch", payload)
+        else:  # nobody waits for the backlog, and much of it is alike
+            self._core.send_hub("batch/gz", uplink.compress(payload))
         fields = {"batch": batch.id, "readings": len(batch.items), "bytes": len(payload), "late": not batch.live}
         self._core.event("batch.sent", fields)
 

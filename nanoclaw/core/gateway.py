@@ -18,11 +18,15 @@ from nanoclaw.core.cloud import Cloud
 from nanoclaw.core.commands import Commands
 from nanoclaw.core.config import GatewayConfig
 from nanoclaw.core.configuration import Configuration
+from nanoclaw.core.dating import Dating
 from nanoclaw.core.decisions import Decisions
 from nanoclaw.core.forwarder import Forwarder
 from nanoclaw.core.intake import Intake
 from nanoclaw.core.monitor import Monitor
 from nanoclaw.core.outbox import Outbox
+from nanoclaw.core.recent import SLOT as RECENT
+from nanoclaw.core.recent import Recent
+from nanoclaw.core.reduction import Reduction
 from nanoclaw.core.roster import Node
 from nanoclaw.core.stores import Stores
 from nanoclaw.core.uplink import Uplink
@@ -50,6 +54,9 @@ class GatewayCore:
         self.cloud = Cloud(self)
         self.configuration = Configuration(self)
         self.commands = Commands(self)
+        self.reduction = Reduction(self)
+        self.dating = Dating(self)
+        self.recent = Recent(self)
         self.intake = Intake(self, now_ms)
         self.forwarder = Forwarder(self)
         self.decisions = Decisions(self)
@@ -60,7 +67,7 @@ class GatewayCore:
         self._named = 0
         self._running = False
         self._hub_topics = {
-            name: topic(self.id, name) for name in ("batch", "heartbeat", "status", "ack", "config/ack")
+            name: topic(self.id, name) for name in ("batch", "batch/gz", "heartbeat", "status", "ack", "config/ack")
         }
         self._begin_due_ms: int | None = None
         self._store_boot(now_ms)
@@ -93,6 +100,9 @@ class GatewayCore:
     def learn_utc(self, utc_ms: int, now_ms: int) -> None:
         """UTC is `utc_ms` now; it stamps readings and drives nothing."""
         self.utc_offset_ms = utc_ms - now_ms
+        if self._running:
+            self.dating.correct(now_ms)
+            self.recent.on_utc(now_ms)
 
     def stored(self, token: int, now_ms: int) -> None:
         """The Store with this token is durable."""
@@ -149,6 +159,8 @@ class GatewayCore:
             "nodes_up": states.count("up"),
             "nodes_down": states.count("down"),
             "outbox_readings": len(self.outbox),
+            "outbox_bytes": self.outbox.bytes,
+            "outbox_dropped": self.intake.dropped,
             "outbox_reports": len(self.outbox.reports),
             "rejected": self.rejected,
             "config": self.configuration.version,
@@ -203,6 +215,10 @@ class GatewayCore:
         self.event("gateway.started", {"outbox": len(self.outbox)})
         if "snapshot" in self.slots:
             self.configuration.restore(self.slots["snapshot"], now_ms)
+        self.recent.restore(self.slots.get(RECENT), now_ms)
+        self.dating.correct(now_ms)
+        self.intake.dropped = self.slots.get("dropped", 0)
+        self.reduction.restore(self.slots.get("summarised"))
         self.decisions.restore(self.slots.get("episodes"))
         self.commands.restore(now_ms)
         self.slots.clear()

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from fleet.wire.uplink import Message, valid_metric_cached
-from nanoclaw.core.outbox import READING, Item, reading_identity
+from nanoclaw.core.outbox import READING, SUMMING, Item, is_older, reading_identity
 from nanoclaw.core.roster import RECEIVED_EVERY_MS, Node
 
 if TYPE_CHECKING:
     from nanoclaw.core.gateway import GatewayCore
 
 MOST_UNSTORED = 10_000  # beyond, a reading is refused and stays with its node
-_BARE_SEQ = "bare-seq"
+MOST_BODY_BYTES = 1_024  # of one reading: its message has at most half of it
 
 
 class Intake:
@@ -35,6 +35,9 @@ class Intake:
         self._full = False
         self._said_lost: set[int] = set()
         self._urgent: list[int] = []
+        self._look_for_old = True
+        self.dropped = 0
+        """Readings that had to go since this outbox began."""
 
     def on_reading(self, node: Node, metric: str, reading: Message, now_ms: int) -> None:
         """A checked reading of a node."""
@@ -49,6 +52,8 @@ class Intake:
             boot, seq = self._number(node)
         else:
             arrivals = node.arrivals_of(boot)
+            if self._core.reduction.active and self._core.reduction.has(node.id, boot, seq):
+                arrivals.on_disk(seq)  # before a restart, after which nobody else knows
             if not arrivals.is_new(seq):
                 self._core.event("reading.redelivered", {"node": node.id, "boot": boot, "seq": seq})
                 self._owe(node, now_ms)
@@ -67,8 +72,16 @@ class Intake:
             entry["unit"] = reading["unit"]
         entry["boot"], entry["seq"] = boot, seq
         age_ms = self._stamp(entry, node, reading, boot, now_ms)
+        kind = READING
+        if core.reduction.active and "value" in reading:  # nobody here can say what a sealed one comes to
+            at_ms = None if age_ms is None else now_ms - age_ms
+            if core.reduction.is_suppressed(node, metric, reading, at_ms):
+                self._suppress(node, metric, entry, now_ms - (age_ms or 0), now_ms)
+                return
+            if core.reduction.is_summarised(metric, reading):
+                kind = SUMMING
         sample = (node.id, metric, value, entry.get("utc_ms"))
-        item = Item(core.outbox.next_id, READING, orjson.dumps(entry), sample)
+        item = Item(core.outbox.next_id, kind, orjson.dumps(entry), sample)
         core.outbox.next_id += 1
         self._unstored.append((item, node, boot, seq))
         if reading.get("event") is True or type(value) is bool:
@@ -79,6 +92,16 @@ class Intake:
         if age_ms is not None and age_ms <= core.config.late_ms:
             core.decisions.on_reading(node, metric, entry, now_ms - age_ms, item.id, now_ms)
 
+    def _suppress(self, node: Node, metric: str, entry: Message, at_ms: int, now_ms: int) -> None:
+        """A reading that goes nowhere: its node is told that it is kept, and the rules see it."""
+        core = self._core
+        boot, seq = entry["boot"], entry["seq"]
+        core.event("reading.suppressed", {"node": node.id, "boot": boot, "seq": seq})
+        node.arrivals_of(boot).on_disk(seq)
+        self._owe(node, now_ms)
+        if now_ms - at_ms <= core.config.late_ms:
+            core.decisions.on_reading(node, metric, entry, at_ms, 0, now_ms)
+
     def _stamp(self, entry: dict[str, Any], node: Node, reading: Message, boot: int, now_ms: int) -> int | None:
         """Put the reading's time into `entry`; its age when that is known."""
         utc_ms = self._core.utc_ms(now_ms)
@@ -86,6 +109,8 @@ class Intake:
             age_ms = int(reading.get("age_ms", 0))
             if utc_ms is not None:
                 entry["utc_ms"] = max(0, utc_ms - age_ms)
+            else:
+                self._core.dating.stamp(entry, now_ms - age_ms)
             return age_ms
         zero_ms = node.zero_utc_ms.get(boot)
         read_ms = None if zero_ms is None else zero_ms + reading["up_ms"]
@@ -96,6 +121,8 @@ class Intake:
             before_ms = node.zero_utc_ms.get(node.boot, utc_ms)
             if before_ms is not None:
                 entry["utc_ms"] = before_ms
+            else:
+                self._core.dating.stamp(entry, now_ms)
         return None
 
     def _number(self, node: Node) -> tuple[int, int]:
@@ -116,25 +143,38 @@ class Intake:
         window_ms = self._core.config.window_ms
         self.window_ends_ms += window_ms * (1 + (now_ms - self.window_ends_ms) // window_ms)
         first_id, self.window_first_id = self.window_first_id, self._core.outbox.next_id
+        self._look_for_old = True
         self._commit(now_ms)
         if self._storing:
             self._closing = (first_id, self.window_first_id)
         else:
-            self._core.forwarder.window_closed(first_id, self.window_first_id, now_ms)
+            self._closed(first_id, self.window_first_id, now_ms)
+
+    def _closed(self, first_id: int, below: int, now_ms: int) -> None:
+        """A window is complete and durable."""
+        if self._core.reduction.active:
+            self._core.reduction.window_closed(below, now_ms)
+        self._core.recent.window_closed()
+        self._core.forwarder.window_closed(first_id, below, now_ms)
 
     _closing: tuple[int, int] | None = None
 
     def _commit(self, now_ms: int) -> None:
+        """Put what waits on the disk; once a window, look for what got too old there."""
         self.due_ms = None
         if self._storing or not self._unstored:
             return
         self._storing = True
         taken, self._unstored = self._unstored, []
         writes: list[Any] = [("add", item.id, item.kind, item.body) for item, *_ in taken]
-        gone = self._core.outbox.oldest(len(self._core.outbox) + len(taken) - self._core.config.outbox_max_readings)
-        if gone:
-            self._say_lost(gone)
-            writes.append(("remove", [item.id for item in gone]))
+        gone: list[Item] = []
+        outbox, config = self._core.outbox, self._core.config
+        crowded = len(outbox) + len(taken) > config.outbox_max_readings
+        crowded = crowded or outbox.bytes + len(taken) * MOST_BODY_BYTES > config.outbox_max_bytes
+        crowded, self._look_for_old = crowded or self._look_for_old, False
+        if crowded and (gone := self._surplus(taken, now_ms)):
+            self._say_lost(gone, now_ms)
+            writes += [("remove", [item.id for item in gone]), ("put", "dropped", self.dropped)]
 
         def on_stored(at_ms: int) -> None:
             for item in gone:
@@ -144,13 +184,28 @@ class Intake:
 
         self._core.stores.persist(writes, on_stored, lambda at_ms: self._on_failed(taken, at_ms))
 
-    def _say_lost(self, gone: list[Item]) -> None:
-        """The oldest readings have to go: the outbox is full. Said before they go, so that a crash cannot hide it."""
+    def _surplus(self, taken: list[tuple[Item, Node, int, int]], now_ms: int) -> list[Item]:
+        """The oldest readings, which have to go so that `taken` finds room and nothing gets too old."""
+        core = self._core
+        config, outbox = core.config, core.outbox
+        size = outbox.bytes + sum([len(item.body) for item, *_ in taken]) - config.outbox_max_bytes
+        return outbox.surplus(len(outbox) + len(taken) - config.outbox_max_readings, size, self._too_old_ms(now_ms))
+
+    def _too_old_ms(self, now_ms: int) -> int | None:
+        """UTC of which readings are too old to be kept; None while it is unknown."""
+        utc_ms = self._core.utc_ms(now_ms)
+        return None if utc_ms is None else utc_ms - self._core.config.outbox_max_age_ms
+
+    def _say_lost(self, gone: list[Item], now_ms: int) -> None:
+        """The oldest readings have to go. Said before they go, so that a crash cannot hide it."""
         for item in gone:
             if item.id not in self._said_lost:
                 self._said_lost.add(item.id)
+                self.dropped += 1
                 node, boot, seq = reading_identity(item.body)
                 lost = {"node": node, "boot": boot, "seq": seq, "cause": "outbox-full"}
+                if is_older(item, self._too_old_ms(now_ms)):
+                    lost |= {"cause": "outbox-old"}
                 self._core.event("reading.lost", lost)
 
     def _on_stored(self, taken: list[tuple[Item, Node, int, int]], now_ms: int) -> None:
@@ -163,6 +218,8 @@ class Intake:
             core.outbox.add(item)
             node.arrivals_of(boot).on_disk(seq)
             self._owing[node.id] = node
+        if core.dating.owing:
+            core.dating.correct(now_ms)
         self._acknowledge(now_ms)
         urgent, self._urgent = self._urgent, []
         for item_id in urgent:
@@ -172,7 +229,7 @@ class Intake:
                 self._urgent.append(item_id)  # came after this commit began
         closing, self._closing = self._closing, None
         if closing:
-            core.forwarder.window_closed(*closing, now_ms)
+            self._closed(*closing, now_ms)
         if self._unstored and self.due_ms is None:
             self.due_ms = now_ms if self._urgent else now_ms + core.config.commit_ms
 

@@ -1,4 +1,9 @@
-"""Which nodes are alive, by their heartbeats, and which belong here. One deadline serves all nodes."""
+"""Which nodes are alive, by their heartbeats, and which belong here. One deadline serves all nodes.
+
+A node that goes down again and again would have people told again and again. So, after its third time down in an hour,
+it is up only when it was heard for ten minutes without a break. Until then it stays down, though it is served like any
+other.
+"""
 
 from typing import TYPE_CHECKING
 
@@ -35,10 +40,11 @@ class Monitor:
         self._present(node, heartbeat, now_ms)
         node.interval_ms = heartbeat["interval_ms"]
         node.heard_ms = now_ms
+        node.backlog = heartbeat["backlog"]
         if node.state != "up":
-            self._up(node, heartbeat, now_ms)
+            self._returned(node, now_ms)
         elif (node.state, node.attach, node.boot) != known:
-            self._tell(node, heartbeat, now_ms)
+            self._tell(node, now_ms)
         if self.due_ms is None or self.due_ms > node.down_due_ms(self._core.config.down_after_intervals):
             self.reschedule(now_ms)
         if joins:
@@ -55,6 +61,7 @@ class Monitor:
         node = self._core.nodes.get(node_id)
         if node is not None and node.attach < attach and node.state != "released":
             node.state = "released"
+            node.held_ms = None
             self._core.stores.put(f"node:{node_id}", node.as_slot())
 
     def on_timer(self, now_ms: int) -> None:
@@ -65,35 +72,56 @@ class Monitor:
         for node in self._core.nodes.values():
             if node.state == "up" and now_ms >= node.down_due_ms(intervals):
                 self._down(node, now_ms)
+            elif node.held_ms is not None and now_ms >= node.down_due_ms(intervals):
+                node.held_ms = None  # silent again, before anybody was told that it is up
+            elif node.held_ms is not None and now_ms >= node.held_ms:
+                self._up(node, now_ms)
         self.reschedule(now_ms)
 
     def reschedule(self, now_ms: int) -> None:
         """Find the node that would be down first; later heartbeats only move that further away."""
         intervals = self._core.config.down_after_intervals
-        self.due_ms = min(
-            (node.down_due_ms(intervals) for node in self._core.nodes.values() if node.state == "up"), default=None
-        )
+        due_ms = [node.down_due_ms(intervals) for node in self._core.nodes.values() if node.state == "up"]
+        for node in self._core.nodes.values():
+            if node.held_ms is not None:
+                due_ms.append(min(node.held_ms, node.down_due_ms(intervals)))
+        self.due_ms = min(due_ms, default=None)
 
     def _present(self, node: Node, message: Message, now_ms: int) -> None:
         node.n = max(node.n, message["n"]) if message["boot"] == node.boot else message["n"]
         node.attach = max(node.attach, message["attach"])
 
-    def _up(self, node: Node, heartbeat: Message, now_ms: int) -> None:
+    def _returned(self, node: Node, now_ms: int) -> None:
+        """A node that was not up is heard: it is up, unless it was down too often to be believed at once."""
+        config = self._core.config
+        node.downs_ms = [at_ms for at_ms in node.downs_ms if now_ms - at_ms <= config.flap_window_ms]
+        if node.state != "down" or len(node.downs_ms) < config.flap_downs:
+            self._up(node, now_ms)
+        elif node.held_ms is None:
+            node.held_ms = now_ms + config.flap_hold_ms
+            self._core.event("node.unsteady", {"node": node.id, "downs": len(node.downs_ms)})
+            self._core.commands.hurry(node, now_ms)
+            self.reschedule(now_ms)
+
+    def _up(self, node: Node, now_ms: int) -> None:
+        node.held_ms = None
         down_ms = now_ms - node.since_ms if node.state == "down" else 0
         node.state = "up"
         node.since_ms = now_ms
-        self._core.event("node.up", {"node": node.id, "boot": node.boot, "down_ms": down_ms})
+        up = {"node": node.id, "boot": node.boot, "down_ms": down_ms, "backlog": node.backlog}
+        self._core.event("node.up", up)
         self._core.commands.hurry(node, now_ms)
-        self._tell(node, heartbeat, now_ms)
+        self._tell(node, now_ms)
 
     def _down(self, node: Node, now_ms: int) -> None:
         node.state = "down"
         node.since_ms = now_ms
+        node.downs_ms = [*node.downs_ms[1 - self._core.config.flap_downs :], now_ms]
         self._core.event("node.down", {"node": node.id, "silent_ms": now_ms - node.heard_ms})
         self._core.stores.put(f"node:{node.id}", node.as_slot())
         self._core.forwarder.report("status", {"sensor": node.id, "status": "down", "attach": node.attach}, now_ms)
 
-    def _tell(self, node: Node, heartbeat: Message, now_ms: int) -> None:
+    def _tell(self, node: Node, now_ms: int) -> None:
         self._core.stores.put(f"node:{node.id}", node.as_slot())
         told = {"sensor": node.id, "status": "up", "attach": node.attach, "boot": node.boot}
-        self._core.forwarder.report("status", told | {"backlog": heartbeat["backlog"]}, now_ms)
+        self._core.forwarder.report("status", told | {"backlog": node.backlog}, now_ms)

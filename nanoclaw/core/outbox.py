@@ -7,7 +7,7 @@ readings.
 
 from collections import OrderedDict
 from collections.abc import Iterable
-from itertools import islice
+from itertools import chain
 from typing import Any, NamedTuple
 
 import orjson
@@ -15,6 +15,8 @@ import orjson
 from fleet.wire.uplink import MAX_BATCH_BYTES, MAX_BATCH_READINGS, Message
 
 READING, REPORT = "reading", "report"
+SUMMING = "summing"  # a reading that is to become a part of a summary
+READINGS = (READING, SUMMING)
 _ROOM_BYTES = MAX_BATCH_BYTES - 64 * 1024  # for ids and statistics
 
 
@@ -29,6 +31,10 @@ class Item(NamedTuple):
     kind: str
     body: bytes
     sample: Sample | None = None
+
+    def read_sample(self) -> Sample:
+        """The sample, parsed anew of a reading of before a restart."""
+        return self.sample or _sample(self.body)
 
 
 class Batch:
@@ -56,25 +62,61 @@ class Outbox:
     def __init__(self, restored: Iterable[tuple[int, str, bytes]]) -> None:
         self.waiting: OrderedDict[int, Item] = OrderedDict()  # readings in no batch
         self.flying: dict[str, Batch] = {}
+        self.summing: dict[int, Item] = {}
+        self.undated: dict[int, Item] = {}  # of those that wait, the ones without a date
+        self.bytes = 0  # of all readings kept
         self.reports: OrderedDict[int, Item] = OrderedDict()
         self.report_sent_ms: dict[int, int] = {}
         self._report_ids: dict[str, int] = {}  # by the name under which the cloud acknowledges
         self.next_id = 1
         for row in restored:
-            self.add(Item(*row))
+            item = Item(*row)
+            self.add(item)
+            if item.kind != REPORT and b'"utc_ms"' not in item.body:
+                self.undated[item.id] = item
             self.next_id = max(self.next_id, row[0] + 1)
 
     def __len__(self) -> int:
         """Readings kept."""
-        return len(self.waiting) + sum(len(batch.items) for batch in self.flying.values())
+        return len(self.waiting) + len(self.summing) + sum(len(batch.items) for batch in self.flying.values())
 
     def add(self, item: Item) -> None:
         """`item` is durable now."""
         if item.kind == REPORT:
             self.reports[item.id] = item
             self._report_ids[_report_name(item)] = item.id
+            return
+        if item.kind == SUMMING:
+            self.summing[item.id] = item
         else:
             self.waiting[item.id] = item
+        self.bytes += len(item.body)
+        if item.sample is not None and item.sample[3] is None:
+            self.undated[item.id] = item
+
+    def replace(self, item: Item) -> None:
+        """`item` has another body by now, wherever it is; nothing if it is kept no longer."""
+        if item.id in self.waiting:
+            self._swap(self.waiting[item.id], item)
+            self.waiting[item.id] = item
+        elif item.id in self.summing:
+            self._swap(self.summing[item.id], item)
+            self.summing[item.id] = item
+        else:
+            for batch in self.flying.values():
+                for place, old in enumerate(batch.items):
+                    if old.id == item.id:
+                        self._swap(old, item)
+                        batch.items[place] = item
+
+    def _swap(self, old: Item, new: Item) -> None:
+        self.bytes += len(new.body) - len(old.body)
+
+    def holds(self, item: Item) -> bool:
+        """Whether this very item is kept."""
+        if self.waiting.get(item.id) is item or self.summing.get(item.id) is item:
+            return True
+        return any(item in batch.items for batch in self.flying.values())
 
     def batch(self, batch_id: str, below: int | None, at_least: int, most: int, live: bool) -> Batch | None:
         """A new batch in flight of the oldest waiting readings with ids from `at_least` to below `below`."""
@@ -95,6 +137,18 @@ class Outbox:
         batch = self.flying[batch_id] = Batch(batch_id, chosen, live)
         return batch
 
+    def take_summing(self, below: int) -> list[Item]:
+        """Those to be summarised with ids below `below`; their rows stay on disk until the summary is there."""
+        taken = [item for item in self.summing.values() if item.id < below]
+        for item in taken:
+            del self.summing[item.id]
+            self._gone(item)
+        return taken
+
+    def _gone(self, item: Item) -> None:
+        self.bytes -= len(item.body)
+        self.undated.pop(item.id, None)
+
     def backlog(self, below: int) -> int:
         """How many waiting readings have ids below `below`."""
         if not self.waiting or next(iter(self.waiting)) >= below:
@@ -103,7 +157,13 @@ class Outbox:
 
     def acknowledged(self, batch_id: str) -> Batch | None:
         """The batch, which is now the cloud's to keep; None for an unknown or repeated acknowledgement."""
-        return self.flying.pop(batch_id, None)
+        batch = self.flying.pop(batch_id, None)
+        if batch is not None:
+            self.bytes -= sum([len(item.body) for item in batch.items])
+            if self.undated:
+                for item in batch.items:
+                    self.undated.pop(item.id, None)
+        return batch
 
     def report_id(self, name: str) -> int | None:
         """The report that the cloud calls `name`, or None."""
@@ -123,33 +183,54 @@ class Outbox:
         self.flying.clear()
         self.report_sent_ms.clear()
 
-    def oldest(self, count: int) -> list[Item]:
-        """The oldest `count` waiting readings."""
-        return list(islice(self.waiting.values(), max(0, count)))
+    def surplus(self, count: int, size: int, before_utc_ms: int | None) -> list[Item]:
+        """The oldest readings that wait: at least `count` of them with `size` bytes, and what was read before then."""
+        gone: list[Item] = []
+        for item in chain(self.waiting.values(), self.summing.values()):
+            if len(gone) >= count and size <= 0 and not is_older(item, before_utc_ms):
+                break
+            gone.append(item)
+            size -= len(item.body)
+        return gone
 
     def drop(self, item: Item) -> None:
         """Keep `item` no longer, wherever it is by now."""
-        self.waiting.pop(item.id, None)
+        kept = self.waiting.pop(item.id, None) or self.summing.pop(item.id, None)
         for batch in self.flying.values():
             if item in batch.items:
                 batch.items.remove(item)
+                kept = item
+        if kept is not None:
+            self._gone(kept)
+
+
+def is_older(item: Item, utc_ms: int | None) -> bool:
+    """Whether the reading was taken before `utc_ms`, as far as anybody can tell."""
+    read_ms = None if utc_ms is None else item.read_sample()[3]
+    return utc_ms is not None and read_ms is not None and read_ms < utc_ms
 
 
 def _report_name(item: Item) -> str:
     return str(orjson.loads(item.body)["message"]["item"])
 
 
-def statistics(items: Iterable[Item]) -> list[Message]:
-    """Per sensor and metric: count, min, mean, max and the time covered; only numbers are averaged."""
-    groups: dict[tuple[str, str], Message] = {}
+def window_of(utc_ms: int | None, window_ms: int) -> int | None:
+    """The number of the window in which a reading was taken, counted from 1970; None when nobody can tell."""
+    return None if utc_ms is None else utc_ms // window_ms
+
+
+def statistics(items: Iterable[Item], window_ms: int) -> list[Message]:
+    """By sensor, metric and window of reading time: count, min, mean, max, first and last; only numbers count."""
+    groups: dict[tuple[str, str, int | None], Message] = {}
     for item in items:
         sensor, metric, value, utc_ms = item.sample or _sample(item.body)
         if type(value) is not float and type(value) is not int:
             continue
-        group = groups.get((sensor, metric))
+        window = None if utc_ms is None else utc_ms // window_ms
+        group = groups.get((sensor, metric, window))
         if group is None:
             first = {"sensor": sensor, "metric": metric, "count": 1, "min": value, "mean": value, "max": value}
-            groups[sensor, metric] = first | {"from_utc_ms": utc_ms, "to_utc_ms": utc_ms}
+            groups[sensor, metric, window] = first | {"from_utc_ms": utc_ms, "to_utc_ms": utc_ms}
         else:
             _include(group, value, utc_ms)
     for group in groups.values():

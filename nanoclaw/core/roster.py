@@ -61,12 +61,15 @@ class Node:
     __slots__ = (
         "arrivals",
         "attach",
+        "backlog",
         "boot",
-        "evaluated",
+        "downs_ms",
         "heard_ms",
+        "held_ms",
         "id",
         "interval_ms",
         "key",
+        "latest",
         "n",
         "received_ms",
         "sealer",
@@ -89,10 +92,13 @@ class Node:
         self.zero_utc_ms: dict[int, int] = {int(boot): utc for boot, utc in slot.get("zero_utc_ms", {}).items()}
         self.heard_ms = now_ms
         self.since_ms = now_ms
+        self.backlog = 0
+        self.downs_ms: list[int] = []  # when it went down of late
+        self.held_ms: int | None = None  # it is heard, and down until this time all the same: it was down too often
         self.n = 0
         self.received_ms = now_ms - RECEIVED_EVERY_MS
         self.arrivals: dict[int, Arrivals] = {}
-        self.evaluated: dict[str, int] = {}
+        self.latest: dict[str, tuple[int, Any]] = {}  # by metric: when it was read, in core milliseconds, and the value
 
     def rekey(self, key: bytes) -> None:
         """The fleet manager gave the node this key (again)."""
@@ -135,6 +141,11 @@ class Node:
     def down_due_ms(self, intervals: int) -> int:
         """When the node has been silent too long; at that very millisecond a heartbeat is still in time."""
         return self.heard_ms + intervals * self.interval_ms + 1
+
+    @property
+    def is_here(self) -> bool:
+        """Whether it would get what is sent to it, as far as anybody can tell."""
+        return self.state in ("up", None) or self.held_ms is not None
 
     def received_messages(self, answer: bool) -> list[bytes]:
         """The `received` bodies to send now; with `answer` at least one, as a sign of life."""

@@ -9,7 +9,9 @@ from typing import Any
 
 from firmware.hosting.config import ConfigError, Table, load_toml
 from firmware.hosting.tls import ClientTls
+from firmware.wire.ids import valid_metric
 from nanoclaw.core.config import GatewayConfig
+from nanoclaw.core.reduction import MODES
 
 __all__ = ["EXAMPLE", "ConfigError", "GatewaySettings", "load_settings"]
 
@@ -46,6 +48,10 @@ interface = "127.0.0.1"          # the address to announce on
 # window_ms = 60000
 # offline_after_ms = 90000
 # outbox_max_readings = 200000
+
+[modes]                          # what goes up a metered uplink, by metric; raw where nothing is said
+# temp = "summary"               # count, min, mean and max of each minute
+# humidity = "on_change"         # only what differs from the value before it
 """
 
 ENV_PREFIX = "CLAWLAND_"
@@ -97,7 +103,7 @@ def load_settings(
     overrides = _from_environment(os.environ if environ is None else environ)
     overrides.update({path: (_flag(path), text) for path, text in (flags or {}).items()})
     root = load_toml(file, overrides)
-    names = (*_KEYS, "tuning")
+    names = (*_KEYS, "tuning", "modes")
     tables = {name: root.table(name) for name in names}
     root.finish()
     settings = _settings(tables)
@@ -110,7 +116,7 @@ def _settings(tables: Mapping[str, Table]) -> GatewaySettings:
     uplink, local, discovery = tables["uplink"], tables["local"], tables["discovery"]
     data, tls = local.path("data"), uplink.boolean("tls", False)
     return GatewaySettings(
-        core=_core(tables["gateway"], tables["tuning"]),
+        core=_core(tables["gateway"], tables["tuning"], tables["modes"]),
         uplink_host=uplink.text("host"),
         uplink_port=uplink.integer("port", 1, 65535, 8883 if tls else 1883),
         bind_address=uplink.text("bind_address", ""),
@@ -133,7 +139,7 @@ def _tls(uplink: Table, directory: Path) -> ClientTls:
     return ClientTls(uplink.path("ca") if uplink.has("ca") else directory / "ca.crt", certificate, key)
 
 
-def _core(gateway: Table, tuning: Table) -> GatewayConfig:
+def _core(gateway: Table, tuning: Table, modes: Table) -> GatewayConfig:
     numbers = {field.name: field for field in dataclasses.fields(GatewayConfig) if field.type in (int, "int")}
     given: dict[str, Any] = {name: tuning.integer(name, 1, _MAX_TUNING) for name in numbers if tuning.has(name)}
     role = gateway.choice("role", ("primary", "secondary"), "primary")
@@ -143,8 +149,17 @@ def _core(gateway: Table, tuning: Table) -> GatewayConfig:
         fleet_id=gateway.identity("fleet", "clawland"),
         site=gateway.identity("site", "site-01"),
         role="primary" if role == "primary" else "secondary",
+        modes={metric: modes.choice(metric, MODES) for metric in _metrics(modes)},
         **given,
     )
+
+
+def _metrics(modes: Table) -> list[str]:
+    """The metrics of [modes]; raises ConfigError for a name that no metric can have."""
+    for metric in modes.names():
+        if not valid_metric(metric):
+            raise modes.fail(metric, f"{metric!r} cannot be a metric")
+    return modes.names()
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, tuple[str, str]]:

@@ -20,6 +20,7 @@ SUMMARY = {
 }  # fmt: skip
 READINGS = {
     "produced", "delivered", "duplicated", "redelivered", "conflict", "unaccounted", "phantom", "lost", "buffered",
+    "summarised", "suppressed",
 }  # fmt: skip
 
 

@@ -184,13 +184,15 @@ class Station:
         if not self.cloud_answers:
             return
         verb = send.topic.removeprefix(f"clawland/{GATEWAY}/")
-        message = orjson.loads(send.payload)
+        payload = uplink.decompress(send.payload) if verb == "batch/gz" else send.payload
+        verb = verb.removesuffix("/gz")
+        message = orjson.loads(payload)
         if verb == self.deaf_to:
             return
         if verb == "heartbeat":
             self.from_cloud("heartbeat/ack", {"v": 1, "n": message["n"]})
         elif verb == "batch":
-            name, readings, refused = uplink.decode_batch(send.payload)
+            name, readings, refused = uplink.decode_batch(payload)
             assert not refused, "a batch with readings that the cloud cannot take"
             for found in readings:
                 identity = (found["sensor"], found["boot"], found["seq"])
@@ -211,9 +213,26 @@ class Station:
         self.pump()
 
     def heartbeat(self, node: str = "sensor-01", n: int = 1, **changed: Any) -> None:
-        said = {"boot": BOOT, "attach": 1, "interval_ms": 60_000, "uptime_ms": 0, "fleet": "clawland"} | changed
+        said = {
+            "boot": BOOT,
+            "attach": 1,
+            "interval_ms": 60_000,
+            "uptime_ms": 0,
+            "fleet": "clawland",
+            "backlog": 0,
+        } | changed
         payload = messages.encode_heartbeat(
-            said["fleet"], said["boot"], n, said["attach"], said["interval_ms"], said["uptime_ms"], 0, 0, 0, "1", ""
+            said["fleet"],
+            said["boot"],
+            n,
+            said["attach"],
+            said["interval_ms"],
+            said["uptime_ms"],
+            0,
+            0,
+            said["backlog"],
+            "1",
+            "",
         )
         self.raw("nodes", f"clawland/{node}/heartbeat", payload)
 
@@ -252,8 +271,10 @@ class Station:
         return [o for o in self.outputs if isinstance(o, kind)]
 
     def to_cloud(self, verb: str) -> list[dict[str, Any]]:
+        """What it said under `verb`; batches also where they are compressed."""
         topic = f"clawland/{GATEWAY}/{verb}"
-        return [orjson.loads(o.payload) for o in self.of(Send) if o.port == "hub" and o.topic == topic]
+        sent = [o for o in self.of(Send) if o.port == "hub" and o.topic.removesuffix("/gz") == topic]
+        return [orjson.loads(uplink.decompress(o.payload) if o.topic.endswith("/gz") else o.payload) for o in sent]
 
     def to_node(self, verb: str, node: str = "sensor-01") -> list[dict[str, Any]]:
         """The authentic messages to a node."""

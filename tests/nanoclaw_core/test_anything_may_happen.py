@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from fleet.wire import uplink
 from tests.conftest import FULL
-from tests.nanoclaw_core.rig import BOOT, GATEWAY, Crash, Send, Station
+from tests.nanoclaw_core.rig import BOOT, EPOCH_MS, GATEWAY, Crash, Send, Station
 
 
 class Outage(RuleBasedStateMachine):
@@ -82,6 +82,18 @@ class Outage(RuleBasedStateMachine):
         self.answers.clear()
         self.station.power_on()
 
+    @rule(days=st.sampled_from([-1, 0, 1]))
+    def its_clock_is_set(self, days: int) -> None:
+        station = self.station
+        station.core.learn_utc(EPOCH_MS + station.now_ms + days * 86_400_000, station.now_ms)
+        station.pump()
+
+    @rule()
+    def it_starts_again_without_a_date(self) -> None:
+        self.on_the_way.clear()
+        self.answers.clear()
+        self.station.power_on(utc=False)
+
     @rule(full=st.booleans())
     def the_disk_fills_or_clears(self, full: bool) -> None:
         self.station.refuse_stores = full
@@ -109,6 +121,8 @@ class Outage(RuleBasedStateMachine):
             self._listen()
 
     def _hear(self, verb: str, payload: bytes) -> None:
+        if verb == "batch/gz":
+            verb, payload = "batch", uplink.decompress(payload)
         message = orjson.loads(payload)
         if verb == "heartbeat":
             self.answers.append({"verb": "heartbeat/ack", "message": {"v": 1, "n": message["n"]}})

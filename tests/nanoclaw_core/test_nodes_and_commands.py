@@ -292,3 +292,76 @@ def test_what_a_disk_refused_does_not_overwrite_what_it_took_meanwhile() -> None
     station.core.stored(new.token, station.now_ms)
     station.later(60_000)
     assert station.disk.slots["a"] == "new"
+
+
+# --- nodes that come and go -----------------------------------------------------------------------------------------
+
+
+def flapping(times: int) -> Station:
+    """A node that was down so often, and is silent again."""
+    station = Station().online()
+    station.heartbeat(n=1)
+    for _ in range(times):
+        station.later(181_000)
+        station.heartbeat(n=station.now_ms, backlog=7)
+    station.later(181_000)
+    return station
+
+
+def test_up_says_how_much_the_node_has_kept() -> None:
+    station = flapping(1)
+    assert station.events("node.up")[-1]["backlog"] == 7
+    assert [told["backlog"] for told in station.to_cloud("status") if told["status"] == "up"] == [0, 7]
+
+
+def test_a_node_that_goes_down_again_and_again_is_called_up_only_when_it_stays() -> None:
+    station = flapping(8)
+    kinds = [kind for kind in station.kinds() if kind in ("node.up", "node.down")]
+    assert kinds == ["node.up", "node.down", "node.up", "node.down", "node.up", "node.down"]
+    assert [event["downs"] for event in station.events("node.unsteady")] == [3] * 6
+    station.forget()
+    for _ in range(11):
+        station.heartbeat(n=station.now_ms)
+        station.later(60_000)
+    assert [kind for kind in station.kinds() if kind.startswith("node.")] == ["node.unsteady", "node.up"]
+    assert [told["status"] for told in station.to_cloud("status")] == ["up"]
+
+
+def test_what_was_down_long_ago_is_forgiven() -> None:
+    station = flapping(2)
+    station.later(3_600_000)
+    station.forget()
+    station.heartbeat(n=station.now_ms)
+    assert "node.up" in station.kinds()
+
+
+def test_an_unsteady_node_gets_its_commands_and_its_answers() -> None:
+    station = flapping(3)
+    station.heartbeat(n=station.now_ms)
+    station.command("c-1")
+    assert [said["id"] for said in station.to_node("cmd")] == ["c-1"]
+    station.forget()
+    station.reading(20.0, 0)
+    station.later(6_000)
+    assert station.acknowledged()
+
+
+def test_an_answer_that_comes_through_another_gateway_is_passed_on() -> None:
+    station = Station().online()
+    station.heartbeat()
+    station.answer("a-command-of-another-gateway", "restarted")
+    assert [told["id"] for told in station.to_cloud("ack")] == ["a-command-of-another-gateway"]
+
+
+def test_an_answer_after_a_restart_of_the_gateway_ends_its_command() -> None:
+    station = Station().online()
+    station.heartbeat()
+    station.command("c-1")
+    station.power_on().regain_uplink()
+    station.heartbeat(n=2)
+    station.answer("c-1", "restarted")
+    station.later(60_000)
+    assert [(told["id"], told["status"]) for told in station.reports.values() if told["verb"] == "ack"] == [
+        ("c-1", "restarted")
+    ]
+    assert not [slot for slot in station.disk.slots if slot.startswith("cmd:")]

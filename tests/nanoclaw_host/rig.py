@@ -17,7 +17,7 @@ from firmware.wire.auth import mqtt_password
 from firmware.wire.topics import split
 from fleet.hub import EmbeddedBroker, HubAccess
 from fleet.wire import snapshot
-from fleet.wire.uplink import decode_batch
+from fleet.wire.uplink import decode_batch, decompress
 
 GATEWAY, NODE = "gateway-01", "sensor-01"
 GATEWAY_KEY, NODE_KEY = bytes(range(32)), bytes(range(32, 64))
@@ -36,6 +36,9 @@ async def eventually(holds: Callable[[], Any], what: str, within_s: float = WAIT
     return found
 
 
+HEARD = [f"clawland/+/{verb}" for verb in ("batch", "batch/gz", "heartbeat")]
+
+
 class Cloud:
     """An Event Hub with a manager that configures the gateway, answers heartbeats and, if told to, acknowledges."""
 
@@ -47,7 +50,7 @@ class Cloud:
         self._acknowledged: set[Identity] = set()
         access = HubAccess({GATEWAY: mqtt_password(GATEWAY_KEY)}, "fleet", b"manager")
         self.broker = EmbeddedBroker(access=access, max_payload_bytes=256 * 1024)
-        self._port = MqttPort("hub", Login("fleet", b"manager"), ["clawland/+/batch", "clawland/+/heartbeat"], self)
+        self._port = MqttPort("hub", Login("fleet", b"manager"), HEARD, self)
         self._up = asyncio.Event()
 
     async def start(self) -> None:
@@ -77,7 +80,7 @@ class Cloud:
         if found[1] == "heartbeat":
             self._on_heartbeat(found[0], json.loads(payload))
         else:
-            self._on_batch(found[0], payload)
+            self._on_batch(found[0], decompress(payload) if found[1] == "batch/gz" else payload)
 
     def _on_heartbeat(self, gateway: str, beat: dict[str, Any]) -> None:
         self.heartbeats += 1

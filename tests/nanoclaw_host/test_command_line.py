@@ -48,6 +48,18 @@ def test_timings_can_be_tuned_and_a_mistyped_one_is_refused(config: Path) -> Non
         load_settings(config, environ={})
 
 
+def test_what_goes_up_is_said_by_metric_and_a_mistyped_mode_or_metric_is_refused(config: Path) -> None:
+    text = config.read_text()
+    config.write_text(text + '[modes]\ntemp = "summary"\n')
+    assert load_settings(config, environ={}).core.modes == {"temp": "summary"}
+    config.write_text(text + '[modes]\ntemp = "sumary"\n')
+    with pytest.raises(ConfigError, match=r"modes\.temp: must be one of raw, summary, on_change, not 'sumary'"):
+        load_settings(config, environ={})
+    config.write_text(text + '[modes]\nTemp = "raw"\n')
+    with pytest.raises(ConfigError, match=r"modes\.Temp: 'Temp' cannot be a metric"):
+        load_settings(config, environ={})
+
+
 @pytest.mark.live
 @pytest.mark.parametrize(
     ("change", "message"),

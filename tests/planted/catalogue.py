@@ -51,6 +51,12 @@ def outage() -> Plan:
     )
 
 
+def metered() -> Plan:
+    """An uplink that costs money: only summaries go up."""
+    expect = [*NOTHING_MISSING, {"name": "all is summarised", "readings": "summarised", "at_least": 10}]
+    return scene(gateways=[{"id": "gateway-01", "modes": {"temp": "summary"}}], expect=expect)
+
+
 def quiet() -> Plan:
     """Nothing happens, so nobody needs to say anything twice."""
     expect = [*NOTHING_MISSING, {"name": "nothing is sent twice", "readings": "redelivered", "equals": 0}]
@@ -240,6 +246,12 @@ BUGS = (
         "the past raises no alert",
         hot_while_nobody_listened,
         cores=with_(fleet=planted.BelievesLateReadings),
+    ),
+    Bug(
+        "a gateway that summarises and does not say what",
+        r"\d+ readings unaccounted",
+        metered,
+        cores=with_(gateway=planted.HidesWhatItSummarised),
     ),
     Bug(
         "a node that reuses its boot number",

@@ -117,6 +117,13 @@ class NeverReissuesAlarms(GatewayCore):
         self.decisions.take_over = lambda now_ms: None  # type: ignore[method-assign]
 
 
+class HidesWhatItSummarised(GatewayCore):
+    """Makes summaries, and says of no reading that it went into one."""
+
+    def take_outputs(self) -> list[Any]:
+        return [o for o in super().take_outputs() if not (isinstance(o, Event) and o.kind == "reading.summarised")]
+
+
 class NeverMissesANode(GatewayCore):
     """Takes every node for alive for ever."""
 

@@ -23,7 +23,7 @@ SOURCES = [
     ("expect", "said"),
     [
         ("{readings: lost, cause: nonsense, equals: 0}", "nothing is lost by 'nonsense'"),
-        ("{readings: lost, cause: backlog-ful, equals: 0}", "it is one of backlog-full, outbox-full, refused"),
+        ("{readings: lost, cause: backlog-ful, equals: 0}", "one of backlog-full, outbox-full, outbox-old, refused"),
         ("{readings: lost, cause: backlog-full at sensor-99, equals: 0}", "unknown place 'sensor-99'"),
         ("{readings: buffered, cause: gatway-01, equals: 0}", "did you mean 'gateway-01'?"),
         ("{readings: delivered, cause: backlog-full, equals: 0}", "not with delivered"),

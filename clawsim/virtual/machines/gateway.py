@@ -40,7 +40,8 @@ class GatewayMachine(Machine):
         """What the daemon is configured with."""
         plan = self.plan
         fleet_id = self.world.plan.fleet_id
-        return GatewayConfig(id=plan.id, key=self.key, fleet_id=fleet_id, site=plan.site, role=plan.role)
+        identity = {"id": plan.id, "key": self.key, "fleet_id": fleet_id, "site": plan.site}
+        return GatewayConfig(**identity, role=plan.role, modes=dict(plan.modes))
 
     def nodes_here(self) -> int:
         """Its load, as it announces it."""
