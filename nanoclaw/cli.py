@@ -75,12 +75,14 @@ def run(
     flags = {"local.data": data, "uplink.host": uplink_host, "uplink.port": uplink_port, "local.port": local_port}
     flags |= {"uplink.tls": uplink_tls, "uplink.ca": uplink_ca}
     flags |= {"uplink.certificate": uplink_certificate, "uplink.key": uplink_key}
+    given = {path: str(value) for path, value in flags.items() if value is not None}
     settings = _load(config, flags)
     _logs(log_level, log_format, settings.core.id)
     from firmware.hosting.lifecycle import run_process
+    from nanoclaw.host.config import load_settings
     from nanoclaw.host.daemon import run_gateway
 
-    run_process(run_gateway(settings, trace, sim_clock))
+    run_process(run_gateway(lambda: load_settings(config, given), trace, sim_clock))
 
 
 @app.command()

@@ -9,8 +9,8 @@ from firmware.wire.outputs import Connect, Disconnect
 from firmware.wire.rules import CAPABILITIES
 from fleet.wire import uplink
 from fleet.wire.uplink import Message, Rejected
-from nanoclaw.core.budget import CONNECT_BYTES, TLS_CONNECT_BYTES, Now, wire_bytes
-from nanoclaw.core.lines import UP, Line
+from nanoclaw.core.budget import CONNECT_BYTES, TLS_CONNECT_BYTES, Budget, Now, wire_bytes
+from nanoclaw.core.lines import UP, Line, LineConfig
 from nanoclaw.core.uplink import OFFLINE, ONLINE
 
 if TYPE_CHECKING:
@@ -108,6 +108,16 @@ class Cloud:
         line = self._core.uplink.lines.used
         if line.budget is not None:
             line.uncounted_bytes += wire_bytes(name, payload, line.tls)
+
+    def set_budgets(self, configs: tuple[LineConfig, ...], now_ms: int) -> None:
+        """An operator has given lines other budgets; what was spent today stays spent."""
+        for line, config in zip(self._core.uplink.lines.all, configs, strict=True):
+            if config.daily_bytes is None:
+                line.budget = None
+            elif line.budget is None:
+                line.budget = Budget(config.daily_bytes, None)
+            else:
+                line.budget.daily_bytes = config.daily_bytes
 
     def batch_interval_ms(self, now_ms: int) -> int:
         """How long the window that begins now lasts: longer where the line in use is metered and the day is long."""
