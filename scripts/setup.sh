@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Sets up .venv. Usage: scripts/setup.sh run|dev
 #   run   what the commands need (for `make demo`)
-#   dev   the same, the test tools, and the servers that tests start: Mosquitto, PostgreSQL, Redis
+#   dev   the same, the test tools, and what tests start: Mosquitto, PostgreSQL, Redis, ip and nft
 # A stamp keyed on pyproject.toml, uv.lock, this script and the folder's place makes a second call instantaneous.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -50,6 +50,8 @@ ensure_packages() {
         local PATH=$PATH:/usr/sbin
         command -v mosquitto >/dev/null || packages+=(mosquitto)
         command -v redis-server >/dev/null || packages+=(redis-server)
+        command -v ip >/dev/null || packages+=(iproute2)
+        command -v nft >/dev/null || packages+=(nftables)
         compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || packages+=(postgresql)
     fi
     if [ ${#packages[@]} != 0 ]; then apt_install "${packages[@]}"; fi

@@ -22,10 +22,10 @@ class _Client(paho.Client):
     def _create_socket_connection(self) -> socket.socket:
         if not self.interface:
             return super()._create_socket_connection()
-        return _through(self.interface, self._host, self._port)
+        return connect_through(self.interface, self._host, self._port)
 
 
-def _through(interface: str, host: str, port: int) -> socket.socket:
+def connect_through(interface: str, host: str, port: int) -> socket.socket:
     """Connect to `host` through an interface. Raises OSError that names it."""
     failure = OSError(f"{host}: no address")
     for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):

@@ -178,13 +178,15 @@ def load_toml(file: Path, overrides: Mapping[str, tuple[str, str]] | None = None
     except UnicodeDecodeError:
         raise ConfigError(f"{file}: is not UTF-8 text") from None
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{file}{_place_of(error)}: is not TOML: {error}") from None
+        raise ConfigError(f"{file}:{_place_of(error, text)}: is not TOML: {error}") from None
     return Table(file, data, overrides=overrides, text=text)
 
 
-def _place_of(error: tomllib.TOMLDecodeError) -> str:
+def _place_of(error: tomllib.TOMLDecodeError, text: str) -> str:
     found = re.search(r"\(at line (\d+), column (\d+)\)", str(error))
-    return f":{found[1]}:{found[2]}" if found else ""
+    if found:
+        return f"{found[1]}:{found[2]}"
+    return f"{text.count(chr(10)) + 1}:{len(text) - text.rfind(chr(10))}"  # "at end of document"
 
 
 def read_key_file(path: Path) -> bytes:

@@ -123,7 +123,7 @@ class Connection:
                 self._client.tls_set_context(self._tls.context())
             self._client.connect(host, port, keepalive=KEEPALIVE_S, bind_address=self._bind_address)
         except (OSError, ValueError) as error:
-            failure = str(error) or type(error).__name__
+            failure = getattr(error, "strerror", None) or str(error) or type(error).__name__
         with contextlib.suppress(RuntimeError):  # the loop has closed meanwhile
             self._loop.call_soon_threadsafe(self._attach, failure)
 

@@ -118,6 +118,8 @@ class GatewaySettings:
 
     monitor_host: str
     monitor_port: int | None
+    key_file: Path
+    """Where the key of `core` was read."""
 
     @property
     def uplink(self) -> str:
@@ -163,6 +165,7 @@ def _settings(tables: Mapping[str, Table]) -> GatewaySettings:
         tls=_tls(uplink, data / "pki"),
         monitor_host=monitor.text("host", "127.0.0.1"),
         monitor_port=monitor.optional_integer("port", 0, 65535),
+        key_file=tables["gateway"].path("key_file"),
     )
 
 

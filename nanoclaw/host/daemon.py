@@ -4,21 +4,16 @@ import asyncio
 import json
 import os
 import random
-import signal
 from collections.abc import Callable, Coroutine, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
 from firmware.hosting.clock import Clock, WallClock
 from firmware.hosting.config import ConfigError
-from firmware.hosting.lifecycle import CannotRun, stop_on_signals, unless_stopped, until
 from firmware.hosting.mqtt import Login
 from firmware.hosting.notify import ServiceManager
 from firmware.hosting.pump import Pump
-from firmware.hosting.simclock import start_clock
-from firmware.hosting.trace import open_trace
 from firmware.wire.auth import mqtt_password
 from firmware.wire.outputs import Connect, Credentials, Disconnect, Send, Store
 from nanoclaw.core.gateway import GatewayCore
@@ -27,10 +22,10 @@ from nanoclaw.host.hub_ports import HubPorts
 from nanoclaw.host.local_broker import LocalBroker, NodesPort
 from nanoclaw.host.metrics import CONTENT_TYPE, CountingTracer, Metrics
 from nanoclaw.host.monitor_server import Answer, MonitorServer
-from nanoclaw.host.outbox_store import OutboxStore, OutboxUnusable, StoreError
+from nanoclaw.host.outbox_store import OutboxStore, StoreError
 from nanoclaw.host.reload import needs_restart
 from nanoclaw.host.report import Report
-from nanoclaw.host.status import DataLock, read_status, write_status
+from nanoclaw.host.status import read_status, write_status
 
 if TYPE_CHECKING:
     from nanoclaw.host.discovery import Announcer
@@ -43,61 +38,7 @@ UTC_STEP_MS = 500
 HOUSEKEEPING_S = 2.0
 DRAIN_S = 2.0
 LATE_MS = 10_000  # a timer so late means that the loop hangs
-
 Load = Callable[[], GatewaySettings]
-
-
-async def run_gateway(load: Load, trace: Path | None = None, sim_clock: bool = False) -> None:
-    """Run a gateway until it is told to stop. `load` reads the settings, now and at every SIGHUP.
-
-    Raises `ConfigError` for bad settings, `CannotRun` for what is missing or taken, `SimClockError` for a bad clock,
-    `HostError` for a bug.
-    """
-    settings = load()
-    stop = stop_on_signals()
-    _require_certificate(settings)
-    broker = LocalBroker(settings.broker, settings.core.id, settings.local_host, settings.local_port, settings.data)
-    await broker.start()
-    try:
-        clock = await unless_stopped(stop, start_clock(sim_clock, {"mqtt_port": broker.port}, stop))
-        if clock is not None:
-            await _run(settings, load, clock, broker, trace, stop)
-    finally:
-        await broker.stop()
-
-
-async def _run(
-    settings: GatewaySettings, load: Load, clock: Clock, broker: LocalBroker, trace: Path | None, stop: asyncio.Event
-) -> None:
-    lock = DataLock(settings.data)
-    try:
-        store, tracer = _open(settings, trace)
-        daemon = Daemon(settings, clock, broker, store, tracer)
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, daemon.reload, load)
-        try:
-            await daemon.start()
-            await until(stop, daemon.pump.failed())
-        finally:
-            await daemon.close()
-            store.close()
-    finally:
-        lock.close()
-
-
-def _require_certificate(settings: GatewaySettings) -> None:
-    """A certificate that is not there is found out at once; what is wrong with one shows at the first connection."""
-    for path in (settings.tls.authority, settings.tls.certificate, settings.tls.key) if settings.uplink_tls else ():
-        if not path.exists():
-            raise CannotRun(f"uplink.tls needs {path}, which is missing: nanoclaw enrol gets it")
-
-
-def _open(settings: GatewaySettings, trace: Path | None) -> tuple[OutboxStore, CountingTracer]:
-    try:
-        return OutboxStore(settings.data), CountingTracer(open_trace(trace, settings.core.id))
-    except OutboxUnusable as error:
-        raise CannotRun(str(error)) from None
-    except OSError as error:
-        raise CannotRun(f"cannot use {error.filename}: {error.strerror}") from None
 
 
 class Daemon:

@@ -1,10 +1,11 @@
 """A small HTTP server for a local port: GET one of a few paths, one answer, and the connection is closed.
 
-h11 speaks HTTP here, because a gateway has no room for a web framework. Requests are bounded in size and time, and so are
-the connections at one time.
+h11 speaks HTTP here, because a gateway has no room for a web framework. Requests are bounded in size and time, and so
+are the connections at one time.
 """
 
 import asyncio
+import os
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
@@ -45,7 +46,7 @@ class MonitorServer:
         try:
             self._server = await asyncio.start_server(self._serve, self._host, self.port, limit=MOST_REQUEST_BYTES)
         except OSError as error:
-            reason = (error.strerror or str(error)).lower()
+            reason = os.strerror(error.errno).lower() if error.errno else str(error)  # asyncio's own text is longer
             raise CannotRun(f"monitor: port {self.port} on {self._host}: {reason}") from None
         self.port = self._server.sockets[0].getsockname()[1]
 

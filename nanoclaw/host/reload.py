@@ -33,7 +33,7 @@ _KEYS = {
 
 def needs_restart(old: GatewaySettings, new: GatewaySettings) -> list[str]:
     """The keys that differ and cannot be taken over, as in the configuration file."""
-    changed = [*_changed(old, new, ("core", "ways")), *_changed(old.core, new.core, ("lines",))]
+    changed = [*_changed(old, new, ("core", "ways", "key_file")), *_changed(old.core, new.core, ("lines",))]
     if [way.name for way in old.ways] != [way.name for way in new.ways]:
         changed.append("backup" if len(old.ways) != len(new.ways) else "uplink.name")
     return sorted(changed)

@@ -9,6 +9,7 @@ from nanoclaw.core.gateway import GatewayCore
 from nanoclaw.core.uplink import ONLINE
 from nanoclaw.host.config import GatewaySettings
 from nanoclaw.host.hub_ports import HubPorts
+from nanoclaw.host.status import moved_aside
 
 RATE_OVER_MS = 900_000
 SAMPLE_EVERY_MS = 10_000
@@ -26,6 +27,7 @@ class Report:
         self._clock = clock
         self._hub = hub
         self._answered_before_ms = before.get("answered_utc_ms")
+        self._moved_aside = moved_aside(settings.data)
         self.started_utc_ms = clock.utc_ms()
         self._taken: deque[tuple[int, int]] = deque()
 
@@ -95,6 +97,7 @@ class Report:
             "outbox_hours": None if hours is None else round(hours, 2),
             "readings_per_hour": None if rate is None else round(rate, 1),
             "broker": settings.broker,
+            "moved_aside": self._moved_aside,
             "monitor_host": settings.monitor_host,
             "failures": failures,
         }
