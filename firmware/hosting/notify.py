@@ -11,6 +11,9 @@ from collections.abc import Callable, MutableMapping
 
 _log = logging.getLogger("clawland.service")
 
+PATIENCE_S = 1.0
+"""A manager that is busy at boot may have a full queue, and must not miss that we are ready."""
+
 
 class ServiceManager:
     """systemd, as this process knows it from its environment; children are not to inherit the socket."""
@@ -50,7 +53,8 @@ class ServiceManager:
         # A name in the abstract namespace begins with a zero byte, written as @.
         address = "\0" + self._address[1:] if self._address.startswith("@") else self._address
         try:
-            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK) as to:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as to:
+                to.settimeout(PATIENCE_S)
                 to.sendto(state.encode(), address)
         except OSError as error:
-            _log.warning("cannot tell systemd: %s", error.strerror)
+            _log.warning("cannot tell systemd: %s", error.strerror or error)

@@ -39,7 +39,7 @@ class MonitorServer:
         self._host = host
         self._answers = answers
         self._server: asyncio.Server | None = None
-        self._open = 0
+        self._open: set[asyncio.StreamWriter] = set()
 
     async def start(self) -> None:
         """Listen; raises `CannotRun` when the port is taken."""
@@ -51,21 +51,23 @@ class MonitorServer:
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
-        """Close the port."""
+        """Close the port, and every connection that is still open."""
         if self._server is not None:
             self._server.close()
+            for writer in self._open:
+                writer.transport.abort()
             await self._server.wait_closed()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._open += 1
+        self._open.add(writer)
         try:
-            if self._open <= MOST_CONNECTIONS:
+            if len(self._open) <= MOST_CONNECTIONS:
                 async with asyncio.timeout(PATIENCE_S):
                     await self._converse(reader, writer)
         except (OSError, TimeoutError):
             pass  # whoever asked has gone, or says nothing
         finally:
-            self._open -= 1
+            self._open.discard(writer)
             writer.close()
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -60,6 +60,7 @@ def table(found: dict[str, Any], utc_ms: int | None = None) -> list[tuple[str, s
         rows += [("uplink", _uplink(line)) for line in found.get("uplinks", [])]
     rows.append(("cloud", _cloud(found, utc_ms)))
     rows.append(("outbox", _outbox(found)))
+    rows += [("moved", f"{name}: an outbox that could not be read") for name in found.get("moved_aside", [])]
     rows.append(
         ("versions", f"nanoclaw {found.get('version')}, configuration {found.get('config')} of the fleet manager")
     )
