@@ -102,7 +102,7 @@ def init(
     site: Annotated[str, typer.Option(help="The site's id.")] = "site-01",
     fleet: Annotated[str, typer.Option(help="The fleet's id.")] = "clawland",
     key_file: Annotated[
-        str, typer.Option(help="File with the key that `fleet gateways add` made; relative to the configuration.")
+        str, typer.Option(help="File with the key that the fleet manager knows it by; relative to the configuration.")
     ] = "gateway.key",
     local_host: Annotated[str, typer.Option(help="This machine's address on the sensors' network.")] = "127.0.0.1",
     uplink_interface: Annotated[str | None, typer.Option(help="Interface that leads to the hub, as eth0.")] = None,
@@ -134,7 +134,7 @@ def init(
     print(f"{config} is written; what else there is to set stands in it as comments")
     key = config.parent / key_file
     if not key.exists():
-        print(f"missing: {key}, with the key that `fleet gateways add` made; chmod 600 it")
+        print(f"missing: {key}, with the key that the fleet manager knows {gateway} by; chmod 600 it")
         if url:
             print("then nanoclaw enrol with the same --url and --token-file")
         return

@@ -22,7 +22,7 @@ id = "gateway-01"
 fleet = "clawland"
 site = "site-01"
 role = "primary"                 # or "secondary": nodes then choose it only when no primary is left
-key_file = "gateway-01.key"      # 64 hexadecimal digits, from `fleet gateways add`; chmod 600
+key_file = "gateway-01.key"      # 64 hexadecimal digits, as the fleet manager has them; chmod 600
 
 [uplink]                         # the Event Hub, and the network that leads there
 name = "ethernet"                # how status and logs call it
