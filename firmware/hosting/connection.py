@@ -123,7 +123,7 @@ class Connection:
                 self._client.tls_set_context(self._tls.context())
             self._client.connect(host, port, keepalive=KEEPALIVE_S, bind_address=self._bind_address)
         except (OSError, ValueError) as error:
-            failure = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            failure = _in_words(error)
         with contextlib.suppress(RuntimeError):  # the loop has closed meanwhile
             self._loop.call_soon_threadsafe(self._attach, failure)
 
@@ -259,3 +259,10 @@ class Connection:
             self._loop.remove_reader(used)
             self._loop.remove_writer(used)
         return used
+
+
+def _in_words(error: OSError | ValueError) -> str:
+    """Why an attempt failed, for people: the file if one is to blame, and no number."""
+    reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    file = getattr(error, "filename", None)
+    return f"{file}: {reason}" if file else reason

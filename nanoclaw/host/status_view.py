@@ -52,7 +52,9 @@ def table(found: dict[str, Any], utc_ms: int | None = None) -> list[tuple[str, s
     """What people want to know, a name and a text each."""
     utc_ms = time.time_ns() // 1_000_000 if utc_ms is None else utc_ms
     if "id" not in found:
-        return [("gateway", "no gateway has used this directory yet"), ("outbox", _outbox(found))]
+        state = "running" if found["running"] else "not running"
+        unused = ("gateway", "no gateway has written its status here yet")
+        return [unused, ("state", state), ("outbox", _outbox(found))]
     rows = [("gateway", _who(found)), ("state", _state(found, utc_ms))]
     if found["running"]:
         rows += [("problem", text) for text in found.get("failures", [])]

@@ -61,5 +61,8 @@ def test_problems_and_outboxes_that_were_moved_aside_are_told() -> None:
 
 def test_an_unused_directory_and_a_broken_outbox_are_told() -> None:
     unused = {"running": False, "outbox_readings": 0, "outbox_reports": 0}
-    assert table(unused)[0] == ("gateway", "no gateway has used this directory yet")
+    assert table(unused)[:2] == [
+        ("gateway", "no gateway has written its status here yet"),
+        ("state", "not running"),
+    ]
     assert rows(outbox_error="file is not a database")["outbox"] == "cannot be read: file is not a database"
