@@ -20,7 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from clawsim.live import toml
+import tomli_w
+
 from clawsim.scenario.plan import FLEET, GatewayPlan, NodePlan, Plan
 from firmware.wire.auth import KEY_BYTES, mqtt_password
 
@@ -205,7 +206,7 @@ class Deployment:
 
     def _write_config(self, who: str, document: Mapping[str, Any]) -> Path:
         path = self.config(who)
-        write_private(path, toml.dumps(document))
+        write_private(path, tomli_w.dumps(_without_none(document)))
         return path
 
     def _hub_credentials(self) -> dict[str, Any]:
@@ -227,6 +228,13 @@ class Deployment:
         where: dict[str, Any] = {"site": node.site, "gateway": node.gateway}
         where |= {"groups": list(node.groups)} if node.groups else {}
         return {"id": node.id, "type": node.type, **where, "key": self.keys[node.id].hex()}
+
+
+def _without_none(value: Any) -> Any:
+    """TOML has no null: a setting that is None is left out."""
+    if isinstance(value, Mapping):
+        return {key: _without_none(each) for key, each in value.items() if each is not None}
+    return [_without_none(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def write_private(path: Path, text: str) -> None:
