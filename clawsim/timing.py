@@ -82,6 +82,8 @@ TIMINGS: dict[str, Timing] = {
     "failover.joined": Timing(LOOK_S, ("failover.scan",), ("gateway", "attach")),
     "gateway.offline": Timing(UPLINK_S, says=("reason",)),
     "gateway.online": Timing(BACKOFF_S, ("gateway.started", "fault.cleared")),
+    "uplink.switched": Timing(BACKOFF_S, says=("uplink",)),
+    "uplink.spent": Timing(WINDOW_S, says=("uplink",)),
     "gateway.catching-up": Timing(PROMPT_S, ("gateway.online",)),
     "gateway.caught-up": Timing(BACKOFF_S, ("gateway.catching-up",)),  # one batch in flight, resent after 30 s
     "gateway.down": Timing(UPLINK_S, says=("gateway",)),

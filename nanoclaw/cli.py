@@ -1,7 +1,6 @@
 """The command `nanoclaw`: run a gateway, look at one, check its configuration."""
 
 import json
-import sqlite3
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -39,6 +38,7 @@ def nanoclaw(
 
 Config = Annotated[Path, typer.Option(help="The gateway's TOML file; `nanoclaw example` prints one.", metavar="FILE")]
 Data = Annotated[Path | None, typer.Option(help="Data directory, instead of the file's.", metavar="DIR")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.command()
@@ -79,31 +79,87 @@ def run(
     flags = {"local.data": data, "uplink.host": uplink_host, "uplink.port": uplink_port, "local.port": local_port}
     flags |= {"uplink.tls": uplink_tls, "uplink.ca": uplink_ca}
     flags |= {"uplink.certificate": uplink_certificate, "uplink.key": uplink_key}
+    given = {path: str(value) for path, value in flags.items() if value is not None}
     settings = _load(config, flags)
     _logs(log_level, log_format, settings.core.id)
     from firmware.hosting.lifecycle import run_process
-    from nanoclaw.host.daemon import run_gateway
+    from nanoclaw.host.config import load_settings
+    from nanoclaw.host.run import run_gateway
 
-    run_process(run_gateway(settings, trace, sim_clock))
+    run_process(run_gateway(lambda: load_settings(config, given), trace, sim_clock))
+
+
+Url = Annotated[str, typer.Option(help="The fleet manager, as https://fleet.example.org.")]
+TokenFile = Annotated[
+    Path, typer.Option(help="File with the token of `fleet pki token`; it works once.", metavar="FILE")
+]
+WebCa = Annotated[
+    Path | None, typer.Option(help="Who certified the manager's HTTPS, if not a public authority.", metavar="FILE")
+]
 
 
 @app.command()
-def enrol(
+def init(
     config: Config,
-    url: Annotated[str, typer.Option(help="The fleet manager, as https://fleet.example.org.")],
+    gateway: Annotated[str, typer.Option("--id", help="The gateway's id in the fleet.")],
+    hub: Annotated[str, typer.Option(help="Host of the Event Hub.")],
+    site: Annotated[str, typer.Option(help="The site's id.")] = "site-01",
+    fleet: Annotated[str, typer.Option(help="The fleet's id.")] = "clawland",
+    key_file: Annotated[
+        str, typer.Option(help="File with the key that the fleet manager knows it by; relative to the configuration.")
+    ] = "gateway.key",
+    local_host: Annotated[str, typer.Option(help="This machine's address on the sensors' network.")] = "127.0.0.1",
+    uplink_interface: Annotated[str | None, typer.Option(help="Interface that leads to the hub, as eth0.")] = None,
+    data: Annotated[str, typer.Option(help="Data directory.", metavar="DIR")] = "/var/lib/nanoclaw",
+    url: Annotated[str | None, typer.Option(help="The fleet manager, to enrol at once.")] = None,
     token_file: Annotated[
-        Path, typer.Option(help="File with the token of `fleet pki token`; it works once.", metavar="FILE")
-    ],
-    data: Data = None,
-    ca_file: Annotated[
-        Path | None, typer.Option(help="Who certified the manager's HTTPS, if not a public authority.", metavar="FILE")
+        Path | None, typer.Option(help="File with the token of `fleet pki token`; with --url.", metavar="FILE")
     ] = None,
+    ca_file: WebCa = None,
 ) -> None:
+    """Write a commented configuration, and with --url and --token-file get the gateway's certificate too.
+
+    Exit codes: 0 done, 1 the fleet manager refuses or is not reachable (the file stays), 2 bad usage.
+    """
+    from nanoclaw.host.setup import SetupError, write_config
+
+    if (url is None) != (token_file is None):
+        _usage_error("--url and --token-file go together")
+    values: dict[str, str | int | bool] = {"gateway.id": gateway, "gateway.fleet": fleet, "gateway.site": site}
+    values |= {"gateway.key_file": key_file, "uplink.host": hub, "local.host": local_host, "local.data": data}
+    if uplink_interface:
+        values["uplink.interface"] = uplink_interface
+    if url:
+        values |= {"uplink.port": 8883, "uplink.tls": True}
+    try:
+        write_config(config, values)
+    except SetupError as error:
+        _usage_error(str(error))
+    print(f"{config} is written; what else there is to set stands in it as comments")
+    key = config.parent / key_file
+    if not key.exists():
+        print(f"missing: {key}, with the key that the fleet manager knows {gateway} by; chmod 600 it")
+        if url:
+            print("then nanoclaw enrol with the same --url and --token-file")
+        return
+    if url and token_file:
+        _enrol(_load(config, {}), url, token_file, ca_file)
+    print(f"next: nanoclaw check --config {config}")
+
+
+@app.command()
+def enrol(config: Config, url: Url, token_file: TokenFile, data: Data = None, ca_file: WebCa = None) -> None:
     """Get this gateway's certificate for MQTT over TLS, and the authority's. The key is made here and stays here.
 
     The running gateway renews it by itself. Exit codes: 0 done, 1 refused or not reachable, 2 bad usage.
     """
     settings = _load(config, {"local.data": data})
+    _enrol(settings, url, token_file, ca_file)
+    if not settings.uplink_tls:
+        print("set tls = true in [uplink]")
+
+
+def _enrol(settings: "GatewaySettings", url: str, token_file: Path, ca_file: Path | None) -> None:
     from nanoclaw.host.certificate import CertificateError
     from nanoclaw.host.certificate import enrol as get
 
@@ -116,75 +172,69 @@ def enrol(
     except CertificateError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(1) from None
-    print(
-        f"{settings.core.id} is enrolled until {end:%Y-%m-%d}: {settings.tls.certificate}; set tls = true in [uplink]"
-    )
+    print(f"{settings.core.id} is enrolled until {end:%Y-%m-%d}: {settings.tls.certificate}")
 
 
 @app.command()
-def check(config: Config) -> None:
-    """Check a configuration file and its key file without running anything."""
-    settings = _load(config, {})
-    print(f"{config}: {settings.core.id} ({settings.core.role}, site {settings.core.site}) to {settings.uplink}")
+def check(config: Config, data: Data = None, as_json: AsJson = False) -> None:
+    """Say what is wrong before the gateway runs: its settings, this machine, its certificate, the hub.
+
+    It changes nothing. Exit codes: 0 nothing is wrong (there may be warnings), 2 bad configuration, 3 something is.
+    """
+    settings = _load(config, {"local.data": data})
+    from nanoclaw.host.checks import ERROR, findings
+
+    found = []
+    for finding in findings(settings):
+        found.append(finding)
+        if not as_json:
+            print(f"{finding.level:<8} {finding.what:<12} {finding.text}", flush=True)
+    if as_json:
+        print(json.dumps([finding._asdict() for finding in found], indent=2))
+    if any(finding.level == ERROR for finding in found):
+        raise SystemExit(3)
 
 
 @app.command()
 def status(
-    data: Annotated[Path, typer.Option(help="The gateway's data directory.", metavar="DIR")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    data: Annotated[Path | None, typer.Option(help="The gateway's data directory.", metavar="DIR")] = None,
+    config: Annotated[Path | None, typer.Option(help="Its TOML file, which names it.", metavar="FILE")] = None,
+    as_json: AsJson = False,
 ) -> None:
-    """Show whether a gateway runs, how its uplink is, and what it keeps for the cloud.
+    """Show whether a gateway runs, its nodes and uplinks, when the cloud last answered, and what is kept for it.
 
     Exit codes: 0 it runs, 3 it does not.
     """
-    from nanoclaw.host.status import is_running, read_status
+    from nanoclaw.host.status_view import look, table
 
-    if not data.is_dir():
-        _usage_error(f"--data: {data} is not a directory")
-    found = {**read_status(data), "running": is_running(data), **_kept(data)}
-    print(json.dumps(found, indent=2) if as_json else _for_people(found))
+    if (data is None) == (config is None):
+        _usage_error("give --data or --config")
+    directory = data if data is not None else _load(config or Path(), {}).data
+    if not directory.is_dir():
+        _usage_error(f"{directory} is not a directory")
+    found = look(directory)
+    if as_json:
+        print(json.dumps(found, indent=2))
+    else:
+        print("\n".join(f"{name:<10} {text}" for name, text in table(found)))
     if not found["running"]:
         raise SystemExit(3)
 
 
 @app.command()
-def example() -> None:
-    """Print an example of a configuration file."""
-    from nanoclaw.host.config import EXAMPLE
+def example(
+    what: Annotated[
+        str,
+        typer.Argument(help="config: a configuration file; service: a systemd unit; firewall: an nftables file."),
+    ] = "config",
+) -> None:
+    """Print an example of a file that a gateway's machine needs."""
+    from nanoclaw.host.examples import KINDS
+    from nanoclaw.host.examples import example as text_of
 
-    print(EXAMPLE, end="")
-
-
-def _kept(data: Path) -> dict[str, Any]:
-    """What the outbox itself says, which is true also when the daemon is dead."""
-    from nanoclaw.core.outbox import READINGS
-    from nanoclaw.host.outbox_store import read_outbox
-
-    try:
-        kinds = [kind for _, kind, _ in read_outbox(data)["outbox"]]
-    except sqlite3.Error as error:
-        return {"outbox_error": str(error)}
-    readings = sum(kind in READINGS for kind in kinds)
-    return {"outbox_readings": readings, "outbox_reports": len(kinds) - readings}
-
-
-def _for_people(found: dict[str, Any]) -> str:
-    state = "running" if found["running"] else "not running"
-    who = found.get("id", "no gateway has used this directory yet")
-    lines = [f"{who}: {state}"]
-    if found["running"] and "mode" in found:
-        lines.append(f"uplink {found.get('uplink')}: {found['mode']}" + _because(found))
-        lines.append(f"nodes: {found['nodes_up']} up, {found['nodes_down']} down, on port {found.get('mqtt_port')}")
-    if "outbox_error" in found:
-        lines.append(f"outbox cannot be read: {found['outbox_error']}")
-    else:
-        lines.append(f"kept for the cloud: {found['outbox_readings']} readings, {found['outbox_reports']} reports")
-    return "\n".join(lines)
-
-
-def _because(found: dict[str, Any]) -> str:
-    failure = found.get("uplink_failure")
-    return f" ({failure})" if failure and found["mode"] != "online" else ""
+    if what not in KINDS:
+        _usage_error(f"{what!r} is none of {', '.join(KINDS)}")
+    print(text_of(what), end="")
 
 
 def _load(config: Path, flags: dict[str, Any]) -> "GatewaySettings":

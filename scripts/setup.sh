@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Sets up .venv. Usage: scripts/setup.sh run|dev
 #   run   what the commands need (for `make demo`)
-#   dev   the same, the test tools, and the servers that tests start: Mosquitto, PostgreSQL, Redis, nginx
+#   dev   the same, the test tools, and what tests start: Mosquitto, PostgreSQL, Redis, nginx, ip and nft, emulated boards
 # A stamp keyed on pyproject.toml, uv.lock, this script and the folder's place makes a second call instantaneous.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -40,6 +40,8 @@ ensure_packages() {
         command -v redis-server >/dev/null || packages+=(redis-server)
         command -v nginx >/dev/null || packages+=(nginx-light)
         command -v systemd-analyze >/dev/null || packages+=(systemd)  # to check the unit, not to run anything
+        command -v ip >/dev/null || packages+=(iproute2)
+        command -v nft >/dev/null || packages+=(nftables)
         compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || packages+=(postgresql)
     fi
     if [ ${#packages[@]} != 0 ]; then apt_install "${packages[@]}"; fi

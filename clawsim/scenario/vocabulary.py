@@ -76,6 +76,8 @@ _GATEWAYS = (
     EventKind("gateway.started", "the gateway's daemon began to run", GATEWAY, ("outbox",)),
     EventKind("gateway.offline", "the gateway lost the cloud, in its own view", GATEWAY, ("reason", "silent_ms")),
     EventKind("gateway.online", "the gateway reached the cloud, in its own view", GATEWAY, ("offline_ms",)),
+    EventKind("uplink.switched", "the gateway uses another of its uplinks", GATEWAY, ("uplink", "before", "was")),
+    EventKind("uplink.spent", "a metered uplink has carried what it may in a day", GATEWAY, ("uplink", "daily_bytes")),
     EventKind("gateway.catching-up", "the gateway began to upload what it kept", GATEWAY, ("readings",)),
     EventKind(
         "gateway.caught-up", "everything that the gateway kept is stored in the cloud", GATEWAY, ("batches", "readings")

@@ -1,15 +1,17 @@
-"""TOML configuration parsed once at the edge: every error says file, key and what to write instead.
+"""TOML configuration parsed once at the edge: every error says file, line, column, key and what to write instead.
 
 A value may be overridden from outside (an environment variable, a command-line flag); its errors then name that source.
 """
 
 import difflib
+import re
 import stat
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from firmware.hosting.toml_place import line_and_column
 from firmware.wire.auth import KEY_BYTES
 from firmware.wire.ids import valid_id
 
@@ -19,13 +21,16 @@ _TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0"
 
 
 class ConfigError(Exception):
-    """A configuration that cannot be used; the message begins with `file: key:` or the source of the override."""
+    """A configuration that cannot be used; the message begins with `file:line:column: key:` or the override's source.
+
+    A key that is missing is placed at its table, and only the file is named where that is missing too.
+    """
 
 
 class Table:
     """One table of a configuration file; each getter checks one key, and `finish` refuses keys that nobody asked for.
 
-    `overrides` maps "table.key" to (source, text).
+    `overrides` maps "table.key" to (source, text); `text` is the whole file's, to place mistakes in.
     """
 
     def __init__(
@@ -34,11 +39,13 @@ class Table:
         data: Mapping[str, Any],
         name: str = "",
         overrides: Mapping[str, tuple[str, str]] | None = None,
+        text: str = "",
     ) -> None:
         self.file = file
         self.name = name
         self._data = data
         self._overrides = overrides or {}
+        self._text = text
         self._known: set[str] = set()
 
     def names(self) -> list[str]:
@@ -48,8 +55,11 @@ class Table:
     def fail(self, key: str, message: str) -> ConfigError:
         """The error to raise about `key`."""
         path = self._path(key)
-        source = self._overrides[path][0] if path in self._overrides else f"{self.file}: {path}"
-        return ConfigError(f"{source}: {message}")
+        if path in self._overrides:
+            return ConfigError(f"{self._overrides[path][0]}: {message}")
+        place = line_and_column(self._text, path)
+        where = str(self.file) if place is None else f"{self.file}:{place[0]}:{place[1]}"
+        return ConfigError(f"{where}: {path}: {message}")
 
     def text(self, key: str, default: str = _REQUIRED) -> str:
         """A text that is not empty (unless the default is)."""
@@ -113,7 +123,7 @@ class Table:
         value = self._data.get(key, {})
         if not isinstance(value, dict):
             raise self.fail(key, f"must be a table, [{self._path(key)}], not {_shown(value)}")
-        return Table(self.file, value, self._path(key), self._overrides)
+        return Table(self.file, value, self._path(key), self._overrides, self._text)
 
     def tables(self, key: str) -> list["Table"]:
         """An array of tables; empty when absent."""
@@ -121,7 +131,8 @@ class Table:
         value = self._data.get(key, [])
         if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
             raise self.fail(key, f"must be an array of tables, [[{self._path(key)}]]")
-        return [Table(self.file, each, f"{self._path(key)}[{index}]") for index, each in enumerate(value)]
+        names = [f"{self._path(key)}[{index}]" for index in range(len(value))]
+        return [Table(self.file, each, name, text=self._text) for name, each in zip(names, value, strict=True)]
 
     def raw(self, key: str) -> dict[str, Any]:
         """A table that another module checks."""
@@ -164,14 +175,22 @@ class Table:
 def load_toml(file: Path, overrides: Mapping[str, tuple[str, str]] | None = None) -> Table:
     """The root table of a TOML file; raises `ConfigError` when it cannot be read or is not TOML."""
     try:
-        data = tomllib.loads(file.read_text(encoding="utf-8"))
+        text = file.read_text(encoding="utf-8")
+        data = tomllib.loads(text)
     except OSError as error:
         raise ConfigError(f"{file}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise ConfigError(f"{file}: is not UTF-8 text") from None
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{file}: is not TOML: {error}") from None
-    return Table(file, data, overrides=overrides)
+        raise ConfigError(f"{file}:{_place_of(error, text)}: is not TOML: {error}") from None
+    return Table(file, data, overrides=overrides, text=text)
+
+
+def _place_of(error: tomllib.TOMLDecodeError, text: str) -> str:
+    found = re.search(r"\(at line (\d+), column (\d+)\)", str(error))
+    if found:
+        return f"{found[1]}:{found[2]}"
+    return f"{text.count(chr(10)) + 1}:{len(text) - text.rfind(chr(10))}"  # "at end of document"
 
 
 def read_key_file(path: Path) -> bytes:

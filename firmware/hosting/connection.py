@@ -12,15 +12,13 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import paho.mqtt.client as paho
-from paho.mqtt.enums import CallbackAPIVersion
 
+from firmware.hosting.client import KEEPALIVE_S, new_client
 from firmware.hosting.tls import ClientTls
 
 _log = logging.getLogger("clawland.mqtt")
 
-KEEPALIVE_S = 60
-# Long safety nets: a core's own time-outs come first, in its own time.
-TCP_CONNECT_S = 5.0
+# A long safety net: a core's own time-outs come first, in its own time.
 HANDSHAKE_S = 30.0
 # How long a dropped connection may take to flush what was sent before it was dropped.
 FLUSH_S = 1.0
@@ -55,7 +53,7 @@ class Owner(Protocol):
 class Connection:
     """One attempt and the connection that comes of it, never used again: connecting, logging in, subscribing, up."""
 
-    def __init__(self, owner: Owner, login: Login, bind_address: str) -> None:
+    def __init__(self, owner: Owner, login: Login, bind_address: str, interface: str = "") -> None:
         self.address = "?"
         self.released = asyncio.Event()
         self._owner = owner
@@ -68,7 +66,9 @@ class Connection:
         self._up = False
         self._over = False
         self._paused = False
-        self._client = _new_client(login)
+        self._client = new_client(login.client_id, interface)
+        if login.tls is None:
+            self._client.username_pw_set(login.client_id, login.password.decode())
         self._client.on_connect = self._on_connect
         self._client.on_subscribe = self._on_subscribe
         self._client.on_message = self._on_message
@@ -123,7 +123,7 @@ class Connection:
                 self._client.tls_set_context(self._tls.context())
             self._client.connect(host, port, keepalive=KEEPALIVE_S, bind_address=self._bind_address)
         except (OSError, ValueError) as error:
-            failure = str(error) or type(error).__name__
+            failure = _in_words(error)
         with contextlib.suppress(RuntimeError):  # the loop has closed meanwhile
             self._loop.call_soon_threadsafe(self._attach, failure)
 
@@ -261,15 +261,8 @@ class Connection:
         return used
 
 
-def _new_client(login: Login) -> paho.Client:
-    client = paho.Client(
-        CallbackAPIVersion.VERSION2,
-        client_id=login.client_id,
-        clean_session=True,
-        protocol=paho.MQTTv311,
-        reconnect_on_failure=False,
-    )
-    client.connect_timeout = TCP_CONNECT_S
-    if login.tls is None:
-        client.username_pw_set(login.client_id, login.password.decode())
-    return client
+def _in_words(error: OSError | ValueError) -> str:
+    """Why an attempt failed, for people: the file if one is to blame, and no number."""
+    reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    file = getattr(error, "filename", None)
+    return f"{file}: {reason}" if file else reason

@@ -36,8 +36,8 @@ class MqttPort:
 
     `connect(target)` makes one attempt and reports `link_up` once subscribed, or `link_down` when it fails or ends
     later. `disconnect()` drops connection or attempt and reports nothing; what was sent before still goes out.
-    `bind_address` is the local address to connect from. At most `max_unsent` messages wait for the network, newer ones
-    are dropped and counted.
+    `bind_address` is the local address to connect from, `interface` the one to connect through. At most
+    `max_unsent` messages wait for the network, newer ones are dropped and counted.
     """
 
     def __init__(
@@ -49,6 +49,7 @@ class MqttPort:
         *,
         target: str = "",
         bind_address: str = "",
+        interface: str = "",
         max_unsent: int = MAX_UNSENT,
     ) -> None:
         self.name = name
@@ -60,6 +61,7 @@ class MqttPort:
         self._listener = listener
         self._target = target
         self._bind_address = bind_address
+        self._interface = interface
         self._max_unsent = max_unsent
         self._connection: Connection | None = None
         self._up = False
@@ -72,13 +74,17 @@ class MqttPort:
     def connect(self, target: str | None = None) -> None:
         """Make one attempt at `target` ("host:port"), or at the port's own when None."""
         self.disconnect()
-        self._connection = connection = Connection(self, self._login, self._bind_address)
+        self._connection = connection = Connection(self, self._login, self._bind_address, self._interface)
         try:
             host, port = split_target(self._target if target is None else target)
         except ValueError as error:
             asyncio.get_running_loop().call_soon(connection.fail, str(error))
         else:
             connection.open(host, port, self._subscriptions)
+
+    def redirect(self, target: str, bind_address: str, interface: str) -> None:
+        """The next attempt goes elsewhere, or another way."""
+        self._target, self._bind_address, self._interface = target, bind_address, interface
 
     def disconnect(self) -> None:
         """Drop the connection or the attempt under way; nothing of it is heard afterwards."""

@@ -119,6 +119,11 @@ class Pump:
 
     # life
 
+    def alive(self, late_ms: int) -> bool:
+        """Whether inputs reach the core, and its timer is not overdue by more than `late_ms`."""
+        due_ms = self.core.next_deadline()
+        return not self._closed and (due_ms is None or self._clock.now_ms() - due_ms <= late_ms)
+
     async def failed(self) -> None:
         """Wait until the host has failed, and raise `HostError`; cancel it to stop waiting."""
         await asyncio.shield(self._failure)

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from nanoclaw.core.lines import LineConfig
+
 
 @dataclass(frozen=True, slots=True)
 class GatewayConfig:
@@ -15,6 +17,8 @@ class GatewayConfig:
     fleet_id: str = "clawland"
     site: str = "site-01"
     role: Literal["primary", "secondary"] = "primary"
+    lines: tuple[LineConfig, ...] = (LineConfig("uplink"),)
+    """The ways to the cloud, the best first, by different names."""
     window_ms: int = 60_000
     """Readings of this time go to the cloud as one batch."""
     commit_ms: int = 5_000

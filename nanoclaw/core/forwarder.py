@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from nanoclaw.core.gateway import GatewayCore
 
 MOST_REPORTS = 10_000
+LOOK_AGAIN_MS = 60_000
 
 
 class Forwarder:
@@ -155,8 +156,11 @@ class Forwarder:
         if not self._catching_up or now_ms < self._catchup_due_ms or self._backlog_flying():
             return
         core = self._core
-        self._catchup_due_ms = now_ms + core.config.catchup_every_ms
-        if not self._send_new(core.intake.window_first_id, 0, core.config.catchup_readings, False, now_ms):
+        wait_ms = min(core.cloud.backlog_wait_ms(now_ms), LOOK_AGAIN_MS)  # another line may be in use by then
+        self._catchup_due_ms = now_ms + max(wait_ms, core.config.catchup_every_ms)
+        if not wait_ms and not self._send_new(
+            core.intake.window_first_id, 0, core.config.catchup_readings, False, now_ms
+        ):
             self._finish_catchup()
 
     def _finish_catchup(self) -> None:

@@ -49,7 +49,8 @@ class GatewayCore:
         self.utc_offset_ms: int | None = None
         self.nodes: dict[str, Node] = {}
         self.outbox = Outbox(restored.get("outbox", ()))
-        self.uplink = Uplink(config.uplink_heartbeat_ms, config.offline_after_ms, rng, now_ms)
+        spent = {line.name: self.slots.get(f"spent:{line.name}") for line in config.lines}
+        self.uplink = Uplink(config.lines, config.uplink_heartbeat_ms, config.offline_after_ms, rng, spent, now_ms)
         self.stores = Stores(self)
         self.cloud = Cloud(self)
         self.configuration = Configuration(self)
@@ -82,6 +83,7 @@ class GatewayCore:
             if port == "nodes":
                 self._from_node(name, payload, now_ms)
             else:
+                self.cloud.carried(name, payload)
                 self._from_cloud(name, payload, now_ms)
         except Rejected as error:
             sender = (split(name) or ("",))[0] if port == "nodes" else "cloud"
@@ -89,13 +91,13 @@ class GatewayCore:
 
     def link_up(self, port: str, now_ms: int) -> None:
         """A connection was made."""
-        if port == "hub":
-            self.uplink.up(now_ms)
+        if port != "nodes":
+            self.cloud.link_up(port, now_ms)
 
     def link_down(self, port: str, now_ms: int) -> None:
         """An attempt failed, or a connection is gone."""
-        if port == "hub":
-            self.cloud.link_down(now_ms)
+        if port != "nodes":
+            self.cloud.link_down(port, now_ms)
 
     def learn_utc(self, utc_ms: int, now_ms: int) -> None:
         """UTC is `utc_ms` now; it stamps readings and drives nothing."""
@@ -154,7 +156,7 @@ class GatewayCore:
     def status(self) -> Message:
         """How it is doing, for people and for the heartbeat."""
         states = [node.state for node in self.nodes.values()]
-        return {
+        told: Message = {
             "mode": self.uplink.mode,
             "nodes_up": states.count("up"),
             "nodes_down": states.count("down"),
@@ -166,6 +168,10 @@ class GatewayCore:
             "config": self.configuration.version,
             "version": VERSION,
         }
+        lines = self.uplink.lines.all
+        if len(lines) > 1 or lines[0].budget is not None:
+            told["uplinks"] = self.uplink.view(self.config.window_ms)
+        return told
 
     # --- what the concerns share ----------------------------------------------------------------------------------
 
@@ -189,7 +195,9 @@ class GatewayCore:
 
     def send_hub(self, verb: str, payload: bytes) -> None:
         """Send a message to the cloud."""
-        self._outputs.append(Send("hub", self._hub_topics[verb], payload))
+        name = self._hub_topics[verb]
+        self.cloud.carried(name, payload)
+        self._outputs.append(Send(self.uplink.port, name, payload))
 
     def new_name(self) -> str:
         """A name that nobody else gives, nor a restart of this one: no id of the fleet has a colon."""

@@ -140,7 +140,7 @@ class Intake:
             self._acknowledge(now_ms)
 
     def _close_window(self, now_ms: int) -> None:
-        window_ms = self._core.config.window_ms
+        window_ms = self._core.cloud.batch_interval_ms(now_ms)
         self.window_ends_ms += window_ms * (1 + (now_ms - self.window_ends_ms) // window_ms)
         first_id, self.window_first_id = self.window_first_id, self._core.outbox.next_id
         self._look_for_old = True

@@ -1,68 +1,87 @@
 """Whether the cloud is there: the gateway's own view, as a table.
 
-| mode     | becomes  | when                                                                            |
-|----------|----------|---------------------------------------------------------------------------------|
-| starting | online   | a heartbeat is answered                                                         |
-| starting | offline  | 90 s pass without an answer                                                     |
-| online   | offline  | the connection drops, or 90 s pass after the last answer (at 90 s is in time)   |
-| offline  | online   | a heartbeat is answered                                                         |
+| mode     | becomes  | when                                                                             |
+|----------|----------|----------------------------------------------------------------------------------|
+| starting | online   | a heartbeat is answered                                                          |
+| starting | offline  | 90 s pass without an answer                                                      |
+| online   | offline  | every line is down, or 90 s pass after the last answer (at 90 s is in time)      |
+| offline  | online   | a heartbeat is answered                                                          |
 
-Beside it the connection itself is down, connecting or up. Going offline while it is up means that it is stale: it is
-dropped and dialled again.
+Beside it each line (`nanoclaw.core.lines`) is down, connecting or up. Going offline while one is up means that it is
+stale: it is dropped and dialled again.
 """
 
-from firmware.wire.backoff import Backoff
+from nanoclaw.core.lines import DOWN, UP, Line, LineConfig, Lines
 
 STARTING, ONLINE, OFFLINE = "starting", "online", "offline"
-DOWN, CONNECTING, UP = "down", "connecting", "up"
-CONNECT_TIMEOUT_MS = 20_000
+SUSPECT_HEARTBEATS = 2
+SUSPECT_MORE_MS = 5_000
 
 
 class Uplink:
-    """Connection, mode and heartbeat clock."""
+    """Mode and heartbeat clock, over the lines."""
 
-    def __init__(self, heartbeat_ms: int, offline_after_ms: int, rng: object, now_ms: int) -> None:
+    def __init__(
+        self,
+        configs: tuple[LineConfig, ...],
+        heartbeat_ms: int,
+        offline_after_ms: int,
+        rng: object,
+        kept: dict[str, object],
+        now_ms: int,
+    ) -> None:
+        """`kept`: of metered lines, by name, what they had spent before a restart."""
         self.mode = STARTING
-        self.connection = DOWN
         self.heartbeat_ms = heartbeat_ms
         self.offline_after_ms = offline_after_ms
         self.answered_ms = now_ms
         self.offline_since_ms = now_ms
         self.heartbeats = 0
         self.heartbeat_due_ms: int | None = None
-        self.connect_due_ms = now_ms
-        self._backoff = Backoff(rng)
+        self.lines = Lines(configs, SUSPECT_HEARTBEATS * heartbeat_ms + SUSPECT_MORE_MS, rng, kept, now_ms)
         self.due_ms = now_ms
+
+    @property
+    def connection(self) -> str:
+        """The state of the line in use: down, connecting or up."""
+        return self.lines.used.state
+
+    @property
+    def port(self) -> str:
+        """The core's port of the line in use."""
+        return self.lines.used.port
 
     def _reschedule(self) -> None:
         """Find when something here is due next."""
-        due_ms = self.connect_due_ms
-        if self.connection == UP and self.heartbeat_due_ms is not None:
-            due_ms = self.heartbeat_due_ms
-        self.due_ms = due_ms if self.mode == OFFLINE else min(due_ms, self.silent_ms())
+        due = [self.lines.due_ms(self.answered_ms)]
+        if self.connection == UP:
+            due.append(self.heartbeat_due_ms)
+        if self.mode != OFFLINE:
+            due.append(self.silent_ms())
+        # With a line there is always something: an attempt, a pause, or the next heartbeat.
+        self.due_ms = min(due_ms for due_ms in due if due_ms is not None)
 
     def silent_ms(self) -> int:
         """When the silence has lasted too long."""
         return self.answered_ms + self.offline_after_ms + 1
 
-    def dial(self, now_ms: int) -> None:
+    def dial(self, line: Line, now_ms: int) -> None:
         """An attempt to connect starts."""
-        self.connection = CONNECTING
-        self.connect_due_ms = now_ms + CONNECT_TIMEOUT_MS
+        line.dial(now_ms)
         self._reschedule()
 
-    def up(self, now_ms: int) -> None:
-        """Connected: say so to the cloud at once."""
-        self.connection = UP
+    def up(self, line: Line, now_ms: int) -> Line | None:
+        """Connected: say so to the cloud at once. The line that this one replaces, if it does."""
+        before = self.lines.rise(line, now_ms)
         self.heartbeat_due_ms = now_ms
-        self._backoff.reset()
         self._reschedule()
+        return before
 
-    def down(self, now_ms: int) -> None:
+    def down(self, line: Line, now_ms: int) -> None:
         """Not connected: try again after a while."""
-        self.connection = DOWN
-        self.heartbeat_due_ms = None
-        self.connect_due_ms = now_ms + self._backoff.next_ms()
+        self.lines.fall(line, now_ms)
+        if self.connection == DOWN:
+            self.heartbeat_due_ms = None
         self._reschedule()
 
     def beat(self, now_ms: int) -> int:
@@ -88,3 +107,15 @@ class Uplink:
         self.offline_since_ms = now_ms
         self._reschedule()
         return True
+
+    def view(self, window_ms: int) -> list[dict[str, object]]:
+        """The lines for people: name, state, whether in use, and of metered ones what was spent today."""
+        return [self._line_view(line, window_ms) for line in self.lines.all]
+
+    def _line_view(self, line: Line, window_ms: int) -> dict[str, object]:
+        view: dict[str, object] = {"name": line.name, "state": line.state, "used": line is self.lines.used}
+        if line.budget is not None:
+            budget = line.budget
+            view |= {"spent_bytes": budget.spent_bytes, "daily_bytes": budget.daily_bytes}
+            view["batch_ms"] = budget.windows * window_ms
+        return view

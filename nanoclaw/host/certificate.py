@@ -106,6 +106,47 @@ def is_due(tls: ClientTls, now: datetime) -> bool:
     return present.not_valid_after_utc - now <= lifetime / 3
 
 
+def problem(gateway: str, tls: ClientTls, utc_ms: int) -> tuple[str, str]:
+    """How the certificate is: "ok", "warning" or "error", and the reason in words."""
+    now = datetime.fromtimestamp(utc_ms / 1000, UTC)
+    try:
+        certificate = _certificate(tls.certificate)
+        authority = _authority(tls.authority)
+        key = _key(tls.key)
+    except CertificateError as error:
+        return "error", str(error)
+    wrong = _wrong(gateway, certificate, authority, key, now)
+    if wrong is not None:
+        return "error", f"{tls.certificate}: {wrong}"
+    end = certificate.not_valid_after_utc
+    if end - now <= (end - certificate.not_valid_before_utc) / 3:
+        return "warning", f"{tls.certificate} runs out on {end:%Y-%m-%d}: a running gateway that enrolled renews it"
+    return "ok", f"{tls.certificate} is valid until {end:%Y-%m-%d}"
+
+
+def _wrong(
+    gateway: str,
+    certificate: x509.Certificate,
+    authority: x509.Certificate,
+    key: ec.EllipticCurvePrivateKey,
+    now: datetime,
+) -> str | None:
+    names = [str(each.value) for each in certificate.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)]
+    if names != [gateway]:
+        return f"it is for {', '.join(names) or 'nobody'}, and this is {gateway}"
+    if certificate.public_key() != key.public_key():
+        return "it is for another key"
+    if now < certificate.not_valid_before_utc:
+        return f"it is not valid before {certificate.not_valid_before_utc:%Y-%m-%d %H:%M} UTC"
+    if now > certificate.not_valid_after_utc:
+        return f"it ran out on {certificate.not_valid_after_utc:%Y-%m-%d}: nanoclaw enrol gets another"
+    try:
+        certificate.verify_directly_issued_by(authority)
+    except Exception:
+        return "it is not signed by the authority that the hub is checked against"
+    return None
+
+
 def _request(name: str, key: ec.EllipticCurvePrivateKey) -> x509.CertificateSigningRequest:
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
     return x509.CertificateSigningRequestBuilder().subject_name(subject).sign(key, hashes.SHA256())
@@ -164,17 +205,31 @@ def _check(granted: x509.Certificate, authority: x509.Certificate, key: ec.Ellip
 
 
 def _present(pair: Path) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
+    return _certificate(pair), _key(pair)
+
+
+def _certificate(path: Path) -> x509.Certificate:
     try:
-        text = pair.read_bytes()
-        key = serialization.load_pem_private_key(text, password=None)
-        certificate = x509.load_pem_x509_certificate(text)
-    except OSError as error:
-        raise CertificateError(f"{pair}: {error.strerror}") from None
+        return x509.load_pem_x509_certificate(_read(path))
+    except ValueError:
+        raise CertificateError(f"{path}: not a certificate in PEM") from None
+
+
+def _key(path: Path) -> ec.EllipticCurvePrivateKey:
+    try:
+        key = serialization.load_pem_private_key(_read(path), password=None)
     except (ValueError, TypeError):
-        raise CertificateError(f"{pair}: not a key and its certificate in PEM") from None
+        raise CertificateError(f"{path}: not a key in PEM") from None
     if not isinstance(key, ec.EllipticCurvePrivateKey):
-        raise CertificateError(f"{pair}: not an elliptic curve key")
-    return certificate, key
+        raise CertificateError(f"{path}: not an elliptic curve key")
+    return key
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise CertificateError(f"{path}: {error.strerror}: nanoclaw enrol gets it") from None
 
 
 def _authority(path: Path) -> x509.Certificate:
@@ -186,8 +241,10 @@ def _authority(path: Path) -> x509.Certificate:
 
 def _make_directories(tls: ClientTls) -> None:
     try:
-        for path in (tls.authority, tls.certificate):
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for directory in (tls.authority.parent, tls.certificate.parent):
+            if not directory.exists():
+                directory.mkdir(parents=True, mode=0o700)
+                _give(directory, directory.parent)
     except OSError as error:
         raise CertificateError(f"{error.filename}: {error.strerror}") from None
 
@@ -213,9 +270,17 @@ def _write(path: Path, content: bytes) -> None:
         handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
         with os.fdopen(handle, "wb") as file:
             os.fchmod(handle, 0o600)
+            _give(fresh, path.parent)
             file.write(content)
             file.flush()
             os.fsync(handle)
         fresh.replace(path)
     except OSError as error:
         raise CertificateError(f"{path}: {error.strerror}") from None
+
+
+def _give(path: Path, directory: Path) -> None:
+    """What root makes for a gateway that runs as another user belongs to the owner of the directory."""
+    if os.geteuid() == 0:
+        owner = directory.stat()
+        os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)

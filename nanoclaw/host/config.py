@@ -1,6 +1,7 @@
 """The gateway's configuration: flags over `CLAWLAND_*` variables over the TOML file over defaults, parsed once."""
 
 import dataclasses
+import ipaddress
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from firmware.hosting.config import ConfigError, Table, load_toml
 from firmware.hosting.tls import ClientTls
 from firmware.wire.ids import valid_metric
 from nanoclaw.core.config import GatewayConfig
+from nanoclaw.core.lines import LineConfig
 from nanoclaw.core.reduction import MODES
 
 __all__ = ["EXAMPLE", "ConfigError", "GatewaySettings", "load_settings"]
@@ -22,19 +24,28 @@ id = "gateway-01"
 fleet = "clawland"
 site = "site-01"
 role = "primary"                 # or "secondary": nodes then choose it only when no primary is left
-key_file = "gateway-01.key"      # 64 hexadecimal digits, from `fleet gateways add`; chmod 600
+key_file = "gateway-01.key"      # 64 hexadecimal digits, as the fleet manager has them; chmod 600
 
-[uplink]                         # the Event Hub
+[uplink]                         # the Event Hub, and the network that leads there
+name = "ethernet"                # how status and logs call it
 host = "hub.example.org"
 port = 1883                      # 8883 with TLS
 # tls = true                     # after `nanoclaw enrol`, which puts certificates into pki/ in the data directory
 # ca = "ca.crt"                  # or where else the certificates lie; the key may be in the certificate's file
 # certificate = "gateway.crt"
 # key = "gateway.key"
-# bind_address = "192.168.1.100"
+# interface = "eth0"             # connect through this interface and no other (Linux)
+# bind_address = "192.168.1.100" # or from this address
+# daily_mb = 50                  # the line is metered: batches become rarer so that so many MB last the day (UTC)
+
+# [backup]                       # used while [uplink] does not work; TLS is the same for both
+# name = "4g"
+# host = "hub.example.org"       # the same as of [uplink] when left out, and so with the port
+# interface = "wwan0"
+# daily_mb = 50
 
 [local]                          # the broker that nodes connect to
-host = "127.0.0.1"               # an address of the sensors' network, for nodes on other machines
+host = "127.0.0.1"               # the gateway's address on the sensors' network, for nodes on other machines
 port = 1883                      # 0: any free one
 broker = "embedded"              # or "mosquitto"
 data = "/var/lib/nanoclaw"       # outbox, configuration snapshot, status
@@ -42,7 +53,11 @@ data = "/var/lib/nanoclaw"       # outbox, configuration snapshot, status
 
 [discovery]                      # mDNS, so that nodes find this gateway when theirs falls silent
 enabled = true
-interface = "127.0.0.1"          # the address to announce on
+# interface = "127.0.0.1"        # the address to announce on; that of [local] when left out
+
+[monitor]                        # /healthz, /metrics and /status by HTTP
+# port = 9109                    # 0: any free one; none when left out
+# host = "127.0.0.1"             # whoever reaches it may read it
 
 [tuning]                         # milliseconds unless the name says otherwise; these are the defaults
 # window_ms = 60000
@@ -57,11 +72,36 @@ interface = "127.0.0.1"          # the address to announce on
 ENV_PREFIX = "CLAWLAND_"
 _KEYS = {
     "gateway": ("id", "fleet", "site", "role", "key_file"),
-    "uplink": ("host", "port", "tls", "ca", "certificate", "key", "bind_address"),
+    "uplink": ("name", "host", "port", "interface", "bind_address", "daily_mb", "tls", "ca", "certificate", "key"),
+    "backup": ("name", "host", "port", "interface", "bind_address", "daily_mb"),
     "local": ("host", "port", "broker", "data", "advertise_port"),
     "discovery": ("enabled", "interface"),
+    "monitor": ("host", "port"),
 }
+MB = 1_000_000
 _MAX_TUNING = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class Way:
+    """A line to the cloud: where the hub is, and through which interface or from which address."""
+
+    name: str
+    host: str
+    port: int
+    interface: str
+    bind_address: str
+    daily_mb: int | None
+
+    @property
+    def target(self) -> str:
+        """The hub's address as "host:port"."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def through(self) -> str:
+        """Interface or address on this side, "" when the machine chooses."""
+        return self.interface or self.bind_address
 
 
 @dataclass(frozen=True)
@@ -69,9 +109,8 @@ class GatewaySettings:
     """All that a gateway daemon is told."""
 
     core: GatewayConfig
-    uplink_host: str
-    uplink_port: int
-    bind_address: str
+    ways: tuple[Way, ...]
+    """The primary, and the backup if there is one; in the order of `core.lines`."""
     local_host: str
     local_port: int
     broker: str
@@ -83,20 +122,21 @@ class GatewaySettings:
     uplink_tls: bool
     tls: ClientTls  # where the certificates are, or will be after enrolment
 
+    monitor_host: str
+    monitor_port: int | None
+    key_file: Path
+    """Where the key of `core` was read."""
+
     @property
     def uplink(self) -> str:
-        """The hub's address as "host:port"."""
-        return (
-            f"[{self.uplink_host}]:{self.uplink_port}"
-            if ":" in self.uplink_host
-            else f"{self.uplink_host}:{self.uplink_port}"
-        )
+        """The address of the hub over the primary line, as "host:port"."""
+        return self.ways[0].target
 
 
 def load_settings(
     file: Path, flags: Mapping[str, str] | None = None, environ: Mapping[str, str] | None = None
 ) -> GatewaySettings:
-    """The settings in a TOML file; raises `ConfigError` that begins with `file: key:` or the overriding source.
+    """The settings in a TOML file; raises `ConfigError`, which says where the mistake is.
 
     `flags` are values by "table.key"; `environ` is the process's own by default.
     """
@@ -113,24 +153,66 @@ def load_settings(
 
 
 def _settings(tables: Mapping[str, Table]) -> GatewaySettings:
-    uplink, local, discovery = tables["uplink"], tables["local"], tables["discovery"]
+    uplink, local, discovery, monitor = (tables[name] for name in ("uplink", "local", "discovery", "monitor"))
     data, tls = local.path("data"), uplink.boolean("tls", False)
+    ways, local_host = _ways(uplink, tables["backup"], tls), local.text("host", "127.0.0.1")
     return GatewaySettings(
-        core=_core(tables["gateway"], tables["tuning"], tables["modes"]),
-        uplink_host=uplink.text("host"),
-        uplink_port=uplink.integer("port", 1, 65535, 8883 if tls else 1883),
-        bind_address=uplink.text("bind_address", ""),
-        local_host=local.text("host", "127.0.0.1"),
+        core=_core(tables["gateway"], tables["tuning"], tables["modes"], ways, tls),
+        ways=ways,
+        local_host=local_host,
         local_port=local.integer("port", 0, 65535, 0),
         broker=local.choice("broker", ("embedded", "mosquitto"), "embedded"),
         advertise_port=local.optional_integer("advertise_port", 1, 65535),
         data=data,
         discovery=discovery.boolean("enabled", True),
-        interface=discovery.text("interface", "127.0.0.1"),
+        interface=discovery.text("interface", local_host if is_specific(local_host) else "127.0.0.1"),
         seed=tables["gateway"].optional_integer("seed", 0, 2**63 - 1),
         uplink_tls=tls,
         tls=_tls(uplink, data / "pki"),
+        monitor_host=monitor.text("host", "127.0.0.1"),
+        monitor_port=monitor.optional_integer("port", 0, 65535),
+        key_file=tables["gateway"].path("key_file"),
     )
+
+
+def is_specific(host: str) -> bool:
+    """Whether `host` is an address that others can be told: a number, and not a wildcard."""
+    try:
+        return not ipaddress.ip_address(host).is_unspecified
+    except ValueError:
+        return False
+
+
+def _ways(uplink: Table, backup: Table, tls: bool) -> tuple[Way, ...]:
+    first = _way(uplink, "uplink", uplink.text("host"), 8883 if tls else 1883)
+    if not any(backup.has(key) for key in _KEYS["backup"]):
+        return (first,)
+    second = _way(backup, "backup", backup.text("host", first.host), first.port)
+    if second.name == first.name:
+        raise backup.fail("name", f"{first.name!r} is the name of [uplink] already")
+    if (second.target, second.through) == (first.target, first.through):
+        raise backup.fail("interface", "is needed: the backup would go the same way as [uplink]")
+    return (first, second)
+
+
+def _way(table: Table, name: str, host: str, port: int) -> Way:
+    interface, address = table.text("interface", ""), table.text("bind_address", "")
+    if interface and address:
+        raise table.fail("bind_address", "leave it out: interface says already where the line begins")
+    return Way(
+        name=table.identity("name", name),
+        host=host,
+        port=table.integer("port", 1, 65535, port),
+        interface=interface,
+        bind_address=_address(table, address),
+        daily_mb=table.optional_integer("daily_mb", 1, 1_000_000),
+    )
+
+
+def _address(table: Table, text: str) -> str:
+    if text and not is_specific(text):
+        raise table.fail("bind_address", f"{text!r} is no address of an interface, as in 192.168.1.100")
+    return text
 
 
 def _tls(uplink: Table, directory: Path) -> ClientTls:
@@ -139,7 +221,7 @@ def _tls(uplink: Table, directory: Path) -> ClientTls:
     return ClientTls(uplink.path("ca") if uplink.has("ca") else directory / "ca.crt", certificate, key)
 
 
-def _core(gateway: Table, tuning: Table, modes: Table) -> GatewayConfig:
+def _core(gateway: Table, tuning: Table, modes: Table, ways: tuple[Way, ...], tls: bool) -> GatewayConfig:
     numbers = {field.name: field for field in dataclasses.fields(GatewayConfig) if field.type in (int, "int")}
     given: dict[str, Any] = {name: tuning.integer(name, 1, _MAX_TUNING) for name in numbers if tuning.has(name)}
     role = gateway.choice("role", ("primary", "secondary"), "primary")
@@ -150,6 +232,7 @@ def _core(gateway: Table, tuning: Table, modes: Table) -> GatewayConfig:
         site=gateway.identity("site", "site-01"),
         role="primary" if role == "primary" else "secondary",
         modes={metric: modes.choice(metric, MODES) for metric in _metrics(modes)},
+        lines=tuple(LineConfig(way.name, way.daily_mb * MB if way.daily_mb else None, tls) for way in ways),
         **given,
     )
 

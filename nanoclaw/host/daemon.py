@@ -1,96 +1,52 @@
 """The gateway daemon: pumps the gateway core, with a broker for its nodes, an uplink and an outbox on disk."""
 
 import asyncio
+import json
 import os
 import random
-from collections.abc import Coroutine, Mapping
-from pathlib import Path
+from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
 from firmware.hosting.clock import Clock, WallClock
-from firmware.hosting.lifecycle import CannotRun, stop_on_signals, unless_stopped, until
-from firmware.hosting.mqtt import Login, MqttPort
+from firmware.hosting.config import ConfigError
+from firmware.hosting.mqtt import Login
+from firmware.hosting.notify import ServiceManager
 from firmware.hosting.pump import Pump
-from firmware.hosting.simclock import start_clock
-from firmware.hosting.trace import Telling, Tracer, open_trace
+from firmware.hosting.trace import Telling
 from firmware.wire.auth import mqtt_password
 from firmware.wire.outputs import Connect, Credentials, Disconnect, Send, Store
 from nanoclaw.core.gateway import GatewayCore
 from nanoclaw.host.config import GatewaySettings
+from nanoclaw.host.hub_ports import HubPorts
 from nanoclaw.host.local_broker import LocalBroker, NodesPort
-from nanoclaw.host.outbox_store import OutboxStore, OutboxUnusable, StoreError
-from nanoclaw.host.status import DataLock, write_status
+from nanoclaw.host.metrics import CONTENT_TYPE, CountingTracer, Metrics
+from nanoclaw.host.monitor_server import Answer, MonitorServer
+from nanoclaw.host.outbox_store import OutboxStore, StoreError
+from nanoclaw.host.reload import needs_restart
+from nanoclaw.host.report import Report
+from nanoclaw.host.status import read_status, write_status
 
 if TYPE_CHECKING:
     from nanoclaw.host.discovery import Announcer
 
 _log = structlog.get_logger("nanoclaw")
 
-HUB_TOPICS = ("batch/ack", "heartbeat/ack", "cmd", "config")
 # Before this a machine without a battery-backed clock has not learned the time yet: 2024-01-01.
 EARLIEST_UTC_MS = 1_704_067_200_000
 UTC_STEP_MS = 500
 HOUSEKEEPING_S = 2.0
 DRAIN_S = 2.0
-
-
-async def run_gateway(settings: GatewaySettings, trace: Path | None = None, sim_clock: bool = False) -> None:
-    """Run a gateway until it is told to stop.
-
-    Raises `CannotRun` for what is missing or taken, `SimClockError` for a bad clock, `HostError` for a bug.
-    """
-    stop = stop_on_signals()
-    _require_certificate(settings)
-    broker = LocalBroker(settings.broker, settings.core.id, settings.local_host, settings.local_port, settings.data)
-    await broker.start()
-    try:
-        clock = await unless_stopped(stop, start_clock(sim_clock, {"mqtt_port": broker.port}, stop))
-        if clock is not None:
-            await _run(settings, clock, broker, trace, stop)
-    finally:
-        await broker.stop()
-
-
-async def _run(
-    settings: GatewaySettings, clock: Clock, broker: LocalBroker, trace: Path | None, stop: asyncio.Event
-) -> None:
-    lock = DataLock(settings.data)
-    try:
-        store, tracer = _open(settings, trace)
-        daemon = Daemon(settings, clock, broker, store, tracer)
-        try:
-            daemon.start()
-            await until(stop, daemon.pump.failed())
-        finally:
-            await daemon.close()
-            store.close()
-    finally:
-        lock.close()
-
-
-def _require_certificate(settings: GatewaySettings) -> None:
-    """A certificate that is not there is found out at once; what is wrong with one shows at the first connection."""
-    for path in (settings.tls.authority, settings.tls.certificate, settings.tls.key) if settings.uplink_tls else ():
-        if not path.exists():
-            raise CannotRun(f"uplink.tls needs {path}, which is missing: nanoclaw enrol gets it")
-
-
-def _open(settings: GatewaySettings, trace: Path | None) -> tuple[OutboxStore, Tracer]:
-    try:
-        return OutboxStore(settings.data), open_trace(trace, settings.core.id)
-    except OutboxUnusable as error:
-        raise CannotRun(str(error)) from None
-    except OSError as error:
-        raise CannotRun(f"cannot use {error.filename}: {error.strerror}") from None
+LATE_MS = 10_000  # a timer so late means that the loop hangs
+Load = Callable[[], GatewaySettings]
 
 
 class Daemon:
     """Puts a gateway core on the current loop; `close` must be awaited at the end."""
 
     def __init__(
-        self, settings: GatewaySettings, clock: Clock, broker: LocalBroker, store: OutboxStore, tracer: Tracer
+        self, settings: GatewaySettings, clock: Clock, broker: LocalBroker, store: OutboxStore, tracer: CountingTracer
     ) -> None:
         self._settings = settings
         self._clock = clock
@@ -100,19 +56,17 @@ class Daemon:
         self._utc_offset_ms: int | None = None
         self._announcer: Announcer | None = None
         self._tasks: list[asyncio.Task[None]] = []
+        self._disk_failure = ""
         config = settings.core
         rng = random.Random(settings.seed if settings.seed is not None else os.urandom(32))
         self.core = GatewayCore(config, store.load(), rng, clock.now_ms())
         self.pump = Pump(self.core, clock, self._handlers(), Telling(tracer))
         self._nodes = NodesPort(broker, self.pump)
-        self._hub = MqttPort(
-            "hub",
-            self._login(),
-            [f"clawland/{config.id}/{verb}" for verb in HUB_TOPICS],
-            self.pump,
-            target=settings.uplink,
-            bind_address=settings.bind_address,
-        )
+        self._hub = HubPorts(config.id, self._login(), settings.ways, self.core.uplink.lines.all, self.pump)
+        self._report = Report(settings, self.core, clock, self._hub, read_status(settings.data))
+        self._metrics = Metrics(self.report, tracer.counts)
+        self._monitor = self._monitor_server()
+        self._service = ServiceManager()
 
     def _login(self) -> Login:
         settings = self._settings
@@ -120,8 +74,10 @@ class Daemon:
             return Login(settings.core.id, tls=settings.tls)
         return Login(settings.core.id, mqtt_password(settings.core.key))
 
-    def start(self) -> None:
-        """Power on: UTC first, for readings that come at once."""
+    async def start(self) -> None:
+        """Power on: UTC first, for readings that come at once. Raises `CannotRun`."""
+        if self._monitor is not None:
+            await self._monitor.start()
         self._broker.report_to(self._broker_event)
         self._learn_utc()
         self.pump.start()
@@ -131,9 +87,12 @@ class Daemon:
             self._spawn(self._keep_certificate())
         config = self._settings.core
         _log.info("gateway started", fleet=config.fleet_id, site=config.site, mqtt_port=self._broker.port)
+        self._service.ready(self._in_one_line())
+        self._spawn(self._service.watch(lambda: self.pump.alive(LATE_MS)))
 
     async def close(self) -> None:
         """Finish what has begun, say goodbye on every connection, and leave the last status behind."""
+        self._service.stopping()
         for task in self._tasks:
             task.cancel()
         if self._announcer is not None:
@@ -146,7 +105,23 @@ class Daemon:
         self._write_status(running=False)
         await self.pump.close()
         await asyncio.gather(self._nodes.close(), self._hub.close())
+        if self._monitor is not None:
+            await self._monitor.stop()
         _log.info("gateway stopped")
+
+    def reload(self, load: Load) -> None:
+        """Take over what the configuration says now, as far as that is possible while running, and say what is not."""
+        try:
+            fresh = load()
+        except ConfigError as error:
+            _log.error("not reloaded: the configuration has a mistake", reason=str(error))
+            return
+        waiting = needs_restart(self._settings, fresh)
+        if waiting:
+            _log.warning("a restart is needed for some of what changed", settings=waiting)
+        if [way.name for way in fresh.ways] == [way.name for way in self._settings.ways]:
+            self.pump.feed(self.core.cloud.set_budgets, fresh.core.lines)
+            _log.info("configuration reloaded", redirected=self._hub.redirect(fresh.ways))
 
     # outputs
 
@@ -154,25 +129,27 @@ class Daemon:
         return {
             Send: self._send,
             Store: self._do_store,
-            Connect: lambda output: self._hub.connect(output.target),
-            Disconnect: lambda output: self._hub.disconnect(),
+            Connect: lambda output: self._hub.connect(output.port),
+            Disconnect: lambda output: self._hub.disconnect(output.port),
             Credentials: lambda output: self._broker.set_passwords(output.passwords),
         }
 
     def _send(self, output: Any) -> None:
-        if output.port == "hub":
-            self._hub.send(output.topic, output.payload)
-        else:
+        if output.port == "nodes":
             self._nodes.send(output.topic, output.payload)
+        else:
+            self._hub.send(output.port, output.topic, output.payload)
 
     async def _do_store(self, output: Any) -> None:
         try:
             await self._store.write(output.writes)
         except StoreError as error:
+            self._disk_failure = str(error)
             _log.error("cannot write to the outbox", reason=str(error))
             if output.token is not None:
                 self.pump.feed(self.core.store_failed, output.token, str(error))
         else:
+            self._disk_failure = ""
             if output.token is not None:
                 self.pump.feed(self.core.stored, output.token)
 
@@ -186,7 +163,9 @@ class Daemon:
             await self._announce()
         while True:
             self._learn_utc()
+            self._report.sample()
             self._write_status(running=True)
+            self._service.status(self._in_one_line())
             if self._announcer is not None:
                 await self._announcer.update(self._fields())
             await asyncio.sleep(HOUSEKEEPING_S)
@@ -220,22 +199,43 @@ class Daemon:
         load = str(self.core.status()["nodes_up"])
         return {"id": config.id, "fleet": config.fleet_id, "role": config.role, "load": load}
 
-    def _write_status(self, running: bool) -> None:
-        config = self._settings.core
-        status = {
-            "id": config.id,
-            "fleet": config.fleet_id,
-            "site": config.site,
-            "running": running,
-            "pid": os.getpid(),
-            "utc_ms": self._clock.utc_ms(),
-            "mqtt_port": self._broker.port,
-            "uplink": self._settings.uplink,
-            "uplink_failure": self._hub.last_failure,
-            **self.core.status(),
+    # what it says of itself
+
+    def report(self, running: bool = True) -> dict[str, Any]:
+        """All that `nanoclaw status` shows."""
+        ports = {"mqtt_port": self._broker.port, "monitor_port": None if self._monitor is None else self._monitor.port}
+        return self._report.all(running, ports, self.failures())
+
+    def failures(self) -> list[str]:
+        """What is wrong on this machine; a cloud that is away is not."""
+        found = [] if self.pump.alive(LATE_MS) else ["the core is not being pumped"]
+        if not self._nodes.up:
+            found.append("not connected to the local broker")
+        if self._disk_failure:
+            found.append(f"the outbox cannot be written: {self._disk_failure}")
+        return found
+
+    def _monitor_server(self) -> MonitorServer | None:
+        if self._settings.monitor_port is None:
+            return None
+        answers = {
+            "/healthz": self._healthz,
+            "/metrics": lambda: Answer(200, CONTENT_TYPE, self._metrics.render()),
+            "/status": lambda: _json(200, self.report()),
         }
+        return MonitorServer(self._settings.monitor_host, self._settings.monitor_port, answers)
+
+    def _healthz(self) -> Answer:
+        found = self.failures()
+        return _json(503 if found else 200, {"healthy": not found, "mode": self.core.uplink.mode, "failures": found})
+
+    def _in_one_line(self) -> str:
+        told = self.core.status()
+        return f"{told['mode']}, {told['nodes_up']} nodes up, {told['outbox_readings']} readings kept for the cloud"
+
+    def _write_status(self, running: bool) -> None:
         try:
-            write_status(self._settings.data, status)
+            write_status(self._settings.data, self.report(running))
         except OSError as error:
             _log.warning("cannot write the status file", reason=error.strerror)
 
@@ -248,3 +248,7 @@ class Daemon:
         error = None if task.cancelled() else task.exception()
         if error is not None:
             self.pump.fail("a background task of the gateway", error)
+
+
+def _json(status: int, content: dict[str, Any]) -> Answer:
+    return Answer(status, "application/json", json.dumps(content).encode() + b"\n")

@@ -6,6 +6,8 @@ import structlog
 from zeroconf import Error as ZeroconfError
 from zeroconf.asyncio import AsyncServiceInfo, AsyncZeroconf
 
+from nanoclaw.host.config import is_specific
+
 _log = structlog.get_logger("nanoclaw.discovery")
 
 SERVICE_TYPE = "_clawland._tcp.local."
@@ -19,7 +21,7 @@ class Announcer:
 
     def __init__(self, fields: dict[str, str], host: str, port: int, interface: str) -> None:
         self._fields = fields
-        self._address = host if _is_specific(host) else interface
+        self._address = host if is_specific(host) else interface
         self._name = f"{fields['id']}.{SERVICE_TYPE}"
         self._port = port
         self._interface = interface
@@ -63,11 +65,3 @@ class Announcer:
             properties=self._fields,
             server=self._name.removesuffix(SERVICE_TYPE) + "local.",
         )
-
-
-def _is_specific(host: str) -> bool:
-    """Whether `host` is an address that others can be told: a number, and not a wildcard."""
-    try:
-        return not ipaddress.ip_address(host).is_unspecified
-    except ValueError:
-        return False

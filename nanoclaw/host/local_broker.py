@@ -114,6 +114,11 @@ class NodesPort:
         self._port = MqttPort("nodes", broker.login, ["clawland/+/+"], self, target=broker.target)
         self._retry: asyncio.TimerHandle | None = None
 
+    @property
+    def up(self) -> bool:
+        """Whether the daemon is connected to its broker."""
+        return self._port.up
+
     def start(self) -> None:
         """Connect, and stay connected."""
         self._port.connect()

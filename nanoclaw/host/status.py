@@ -57,3 +57,12 @@ def read_status(directory: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return status if isinstance(status, dict) else {}
+
+
+def moved_aside(directory: Path) -> list[str]:
+    """Outboxes that could not be read and lie beside the one in use, for somebody to look at or to remove."""
+    return sorted(
+        path.name
+        for path in directory.glob("outbox.sqlite.broken-*")
+        if path.suffix.removeprefix(".broken-").isdecimal()
+    )

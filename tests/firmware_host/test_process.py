@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import subprocess
 import sys
 import time
@@ -143,7 +144,7 @@ def test_a_bad_configuration_names_the_key(config: Path, old: str, new: str, mes
     with pytest.raises(ConfigError) as error:
         load_settings(config)
     assert message in str(error.value)
-    assert str(error.value).startswith(f"{config}: ")
+    assert re.match(rf"{re.escape(str(config))}:\d+:\d+: ", str(error.value)), "file, line and column"
 
 
 @pytest.mark.live

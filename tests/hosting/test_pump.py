@@ -222,3 +222,20 @@ def test_closing_lets_a_begun_store_finish_and_performs_nothing_more() -> None:
         assert bench.done == ["store 1"]
 
     run(body())
+
+
+def test_a_pump_lives_while_its_timer_is_not_overdue_and_it_takes_inputs() -> None:
+    async def main() -> None:
+        bench = Bench()
+        bench.core.deadline_ms = 1000
+        assert bench.pump.alive(late_ms=500), "the deadline is ahead"
+        await asyncio.sleep(1.4)  # the pump was never started, so nobody serves the timer
+        assert bench.pump.alive(late_ms=500)
+        await asyncio.sleep(0.2)
+        assert not bench.pump.alive(late_ms=500)
+        bench.core.deadline_ms = None
+        assert bench.pump.alive(late_ms=500), "a core without a deadline waits for its inputs"
+        bench.pump.stop()
+        assert not bench.pump.alive(late_ms=500)
+
+    run(main())

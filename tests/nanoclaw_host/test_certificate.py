@@ -178,3 +178,70 @@ def test_a_redirection_is_not_followed(tls: ClientTls) -> None:
             certificate.enrol(GATEWAY, tls, f"http://127.0.0.1:{server.server_port}", "secret.fingerprint")
         server.shutdown()
     assert asked == [ENROL_PATH]
+
+
+# --- what `nanoclaw check` says of it ---------------------------------------------------------------------------------
+
+
+def verdict(tls: ClientTls, gateway: str = GATEWAY, in_days: float = 0) -> tuple[str, str]:
+    utc = datetime.now(UTC) + timedelta(days=in_days)
+    return certificate.problem(gateway, tls, int(utc.timestamp() * 1000))
+
+
+def test_a_fresh_certificate_is_good_and_says_until_when(manager: Manager, tls: ClientTls) -> None:
+    enrolled(manager, tls)
+    level, text = verdict(tls)
+    assert (level, "is valid until 20" in text) == ("ok", True)
+
+
+def test_one_that_runs_out_soon_is_a_warning_and_one_that_has_run_out_an_error(
+    manager: Manager, tls: ClientTls
+) -> None:
+    enrolled(manager, tls)
+    present = x509.load_pem_x509_certificate(tls.certificate.read_bytes())
+    days = (present.not_valid_after_utc - datetime.now(UTC)) / timedelta(days=1)
+    assert verdict(tls, in_days=days * 0.8)[0] == "warning"
+    level, text = verdict(tls, in_days=days + 1)
+    assert (level, "it ran out on" in text, "nanoclaw enrol" in text) == ("error", True, True)
+
+
+def test_one_that_is_not_valid_yet_says_so(manager: Manager, tls: ClientTls) -> None:
+    enrolled(manager, tls)
+    level, text = verdict(tls, in_days=-3000)
+    assert (level, "it is not valid before" in text) == ("error", True)
+
+
+def test_one_of_another_gateway_says_whose_it_is(manager: Manager, tls: ClientTls) -> None:
+    enrolled(manager, tls)
+    level, text = verdict(tls, gateway="gateway-02")
+    assert (level, f"it is for {GATEWAY}, and this is gateway-02" in text) == ("error", True)
+
+
+def test_one_of_another_authority_or_key_is_an_error(manager: Manager, tls: ClientTls, tmp_path: Path) -> None:
+    enrolled(manager, tls)
+    stranger = Authority(tmp_path / "stranger")
+    stranger.init([])
+    other = tmp_path / "other.pem"
+    other.write_bytes(tls.certificate.read_bytes())
+    enrolled(manager, tls)
+    assert "it is for another key" in verdict(ClientTls(tls.authority, other, tls.certificate))[1]
+    foreign = ClientTls(tmp_path / "stranger" / "pki" / "ca.crt", tls.certificate, tls.key)
+    assert "it is not signed by the authority" in verdict(foreign)[1]
+
+
+@pytest.mark.parametrize("text", ["", "garbage", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"])
+def test_garbage_is_an_error_that_names_the_file(manager: Manager, tls: ClientTls, text: str) -> None:
+    enrolled(manager, tls)
+    tls.certificate.write_text(text)
+    level, told = verdict(tls)
+    assert (level, told.startswith(str(tls.certificate))) == ("error", True)
+
+
+def test_what_root_makes_belongs_to_the_owner_of_the_directory(
+    manager: Manager, tls: ClientTls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[str] = []
+    monkeypatch.setattr(certificate.os, "geteuid", lambda: 0)
+    monkeypatch.setattr(certificate.os, "chown", lambda path, *_ids, follow_symlinks: given.append(Path(path).name))
+    enrolled(manager, tls)
+    assert {"pki", "gateway.pem.new", "ca.crt.new"} <= set(given)

@@ -126,7 +126,7 @@ async def test_status_tells_the_truth_about_a_gateway_that_does_not_run(tmp_path
 
 @pytest.mark.live
 def test_a_gateway_process_loads_no_cloud_and_no_simulator() -> None:
-    modules = "nanoclaw.cli, nanoclaw.host.daemon, nanoclaw.host.discovery, firmware.hosting.logs, nanoclaw.host.config"
+    modules = "nanoclaw.cli, nanoclaw.host.run, nanoclaw.host.discovery, firmware.hosting.logs, nanoclaw.host.checks"
     program = f"import sys, {modules}\nprint(*{{name.partition('.')[0] for name in sys.modules}})"
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, env=child_environment()

@@ -11,6 +11,7 @@ from firmware.hosting.trace import NoTrace
 from nanoclaw.host.config import load_settings
 from nanoclaw.host.daemon import EARLIEST_UTC_MS, Daemon
 from nanoclaw.host.local_broker import LocalBroker
+from nanoclaw.host.metrics import CountingTracer
 from nanoclaw.host.outbox_store import OutboxStore
 from tests.nanoclaw_host.rig import gateway_config, write_key
 
@@ -40,7 +41,7 @@ async def test_a_gateway_that_boots_in_1970_learns_the_time_when_its_clock_is_se
     settings = load_settings(gateway_config(tmp_path, 1), environ={})
     clock = SettableClock()
     broker = LocalBroker("embedded", "gateway-01", "127.0.0.1", 0, tmp_path)
-    daemon = Daemon(settings, clock, broker, store, NoTrace())
+    daemon = Daemon(settings, clock, broker, store, CountingTracer(NoTrace()))
     daemon._learn_utc()
     assert daemon.core.utc_offset_ms is None
     clock.set_ms = EARLIEST_UTC_MS + 1_000_000

@@ -20,7 +20,6 @@ from tests.nanoclaw_host.rig import (
     Process,
     child_environment,
     eventually,
-    gateway_config,
     write_key,
 )
 
@@ -69,7 +68,18 @@ async def enrol(directory: Path, running: Manager, config: Path) -> tuple[int, s
     """`nanoclaw enrol` with a fresh token: its exit code and what it says."""
     token = directory / "token"
     token.write_text(enrolment.make_token(running.authority, GATEWAY, 60))
-    arguments = ["enrol", "--config", str(config), "--url", running.url, "--token-file", str(token)]
+    return await nanoclaw("enrol", "--config", str(config), "--url", running.url, "--token-file", str(token))
+
+
+async def init(directory: Path, running: Manager, config: Path) -> tuple[int, str]:
+    """`nanoclaw init` that enrols at once."""
+    token = directory / "token"
+    token.write_text(enrolment.make_token(running.authority, GATEWAY, 60))
+    where = ("--config", str(config), "--data", str(directory / "gateway"), "--hub", "127.0.0.1")
+    return await nanoclaw("init", *where, "--id", GATEWAY, "--url", running.url, "--token-file", str(token))
+
+
+async def nanoclaw(*arguments: str) -> tuple[int, str]:
     child = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "nanoclaw.cli", *arguments, stdout=-1, stderr=-1, env=child_environment()
     )
@@ -80,10 +90,15 @@ async def enrol(directory: Path, running: Manager, config: Path) -> tuple[int, s
 async def test_a_gateway_enrols_works_is_revoked_and_enrols_again_without_a_restart(tmp_path: Path) -> None:
     async with manager(tmp_path) as running:
         write_key(tmp_path / "gateway.key", GATEWAY_KEY)
-        config = gateway_config(tmp_path, running.hub_port)
-        config.write_text(config.read_text().replace("[uplink]\n", "[uplink]\ntls = true\n"))
-        code, said = await enrol(tmp_path, running, config)
-        assert (code, said.startswith(f"{GATEWAY} is enrolled until ")) == (0, True), said
+        config = tmp_path / "gateway.toml"
+        code, said = await init(tmp_path, running, config)
+        assert (code, f"\n{GATEWAY} is enrolled until " in said) == (0, True), said
+        text = (
+            config.read_text()
+            .replace("port = 8883", f"port = {running.hub_port}")
+            .replace("enabled = true", "enabled = false")
+        )
+        config.write_text(text.replace("port = 1883 ", "port = 0 "))
         gateway = Process(GATEWAY, tmp_path)
         await gateway.spawn("nanoclaw.cli", config, sim_clock=False)
         try:

@@ -1,0 +1,194 @@
+"""`nanoclaw check` finds what is wrong before a gateway runs, and says what to do."""
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from nanoclaw.host import checks
+from nanoclaw.host.checks import ERROR, OK, WARNING, Finding, findings
+from nanoclaw.host.config import GatewaySettings, load_settings
+from nanoclaw.host.networks import Interfaces, forwarding, separation_problems, way_problems
+from nanoclaw.host.status import DataLock
+from tests.nanoclaw_host.rig import gateway_config, write_key
+
+NOW_UTC_MS = 1_790_000_000_000
+BARN = Interfaces({"lo": ["127.0.0.1"], "eth0": ["10.9.0.1"], "eth1": ["10.1.0.1"], "wwan0": []})
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    write_key(tmp_path / "gateway.key", bytes(32))
+    return gateway_config(tmp_path, 1)
+
+
+@pytest.fixture(autouse=True)
+def hub_lets_everybody_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks, "refused_because", lambda settings, way: None)
+
+
+def changed(config: Path, **tables: str) -> GatewaySettings:
+    """The settings with lines added at the top of tables; a table that is new comes with its header."""
+    text = config.read_text()
+    for table, lines in tables.items():
+        header = f"[{table}]\n"
+        text = text.replace(header, header + lines + "\n") if header in text else f"{text}{header}{lines}\n"
+    config.write_text(text)
+    return load_settings(config, environ={})
+
+
+def look(settings: GatewaySettings, what: str, utc_ms: int = NOW_UTC_MS) -> list[Finding]:
+    return [finding for finding in findings(settings, utc_ms) if finding.what == what]
+
+
+def test_a_good_configuration_has_only_good_findings(config: Path) -> None:
+    assert {finding.level for finding in findings(changed(config), NOW_UTC_MS)} == {OK}
+
+
+def test_a_port_in_use_is_named_with_its_key(config: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        config.write_text(config.read_text().replace("port = 0", f"port = {port}"))
+        (finding,) = look(load_settings(config, environ={}), "ports")
+    assert finding.level == ERROR
+    assert f"{port} on 127.0.0.1: address already in use (local.port)" in finding.text
+
+
+def test_an_address_that_this_machine_has_not_is_no_place_to_listen(config: Path) -> None:
+    (finding,) = look(changed(config, local='host = "192.0.2.7"'), "ports")
+    assert (finding.level, "192.0.2.7" in finding.text) == (ERROR, True)
+
+
+def test_one_port_for_two_servers_is_found(config: Path) -> None:
+    config.write_text(config.read_text().replace("port = 0", "port = 18831"))
+    assert any("given twice" in found.text for found in look(changed(config, monitor="port = 18831"), "ports"))
+
+
+def test_a_monitor_that_others_reach_is_a_warning(config: Path) -> None:
+    found = look(changed(config, monitor='port = 0\nhost = "0.0.0.0"'), "ports")
+    assert WARNING in [finding.level for finding in found]
+
+
+def test_a_running_gateway_keeps_its_ports_and_its_login(config: Path) -> None:
+    settings = changed(config)
+    lock = DataLock(settings.data)
+    try:
+        found = {finding.what: finding.text for finding in findings(settings, NOW_UTC_MS)}
+    finally:
+        lock.close()
+    assert "not tried, since the gateway is running" in found["ports"]
+    assert "not tried, since the gateway is running" in found["hub"]
+
+
+def test_a_data_directory_that_is_a_file_or_open_to_all_is_found(config: Path) -> None:
+    settings = changed(config)
+    settings.data.mkdir(mode=0o755)
+    settings.data.chmod(0o755)
+    assert [finding.level for finding in look(settings, "data")] == [WARNING]
+    settings.data.rmdir()
+    settings.data.write_text("")
+    assert [finding.level for finding in look(settings, "data")] == [ERROR]
+
+
+def test_an_outbox_that_was_moved_aside_is_not_forgotten(config: Path) -> None:
+    settings = changed(config)
+    settings.data.mkdir(mode=0o700)
+    (settings.data / "outbox.sqlite.broken-1").touch()
+    assert "outbox.sqlite.broken-1 is an outbox that could not be read" in look(settings, "data")[1].text
+
+
+def test_a_disk_that_is_smaller_than_the_outbox_may_grow_is_a_warning(config: Path) -> None:
+    settings = changed(config, tuning="outbox_max_readings = 2000000000")
+    assert [finding.level for finding in look(settings, "disk")] == [WARNING]
+
+
+def test_a_key_that_its_group_can_read_is_a_warning_and_one_for_all_is_refused(config: Path) -> None:
+    settings = changed(config)
+    settings.key_file.chmod(0o640)
+    (finding,) = look(settings, "secrets")
+    assert (finding.level, f"chmod 600 {settings.key_file}" in finding.text) == (WARNING, True)
+
+
+def test_a_key_in_systemds_directory_of_credentials_may_show_rights_of_the_group(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = changed(config)
+    settings.key_file.chmod(0o440)
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(settings.key_file.parent))
+    assert look(settings, "secrets") == []
+
+
+def test_a_clock_in_1970_is_a_warning_and_with_tls_an_error(config: Path) -> None:
+    assert [finding.level for finding in look(changed(config), "clock", utc_ms=5_000)] == [WARNING]
+    assert [finding.level for finding in look(changed(config, uplink="tls = true"), "clock", utc_ms=5_000)] == [ERROR]
+
+
+def test_a_certificate_that_is_not_there_is_an_error_that_says_how_to_get_one(config: Path) -> None:
+    (finding,) = look(changed(config, uplink="tls = true"), "certificate")
+    assert finding.level == ERROR
+    assert "gateway.pem: No such file or directory: nanoclaw enrol gets it" in finding.text
+
+
+def test_a_budget_that_does_not_pay_for_heartbeats_is_a_warning(config: Path) -> None:
+    (finding,) = look(changed(config, uplink="daily_mb = 2"), "budget")
+    assert finding.text.startswith("uplink: 2 MB a day do not even pay for heartbeats")
+
+
+def test_a_hub_that_refuses_is_an_error_with_its_reason(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks, "refused_because", lambda settings, way: "refused: Not authorized")
+    (finding,) = look(changed(config), "hub")
+    assert finding == (ERROR, "hub", "uplink: 127.0.0.1:1: refused: Not authorized")
+
+
+# --- two networks -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("uplink", "problem"),
+    [
+        ('interface = "eth0"', None),
+        ('bind_address = "10.9.0.1"', None),
+        ('interface = "eth7"', "uplink: there is no interface eth7; there are eth0, eth1, lo, wwan0"),
+        ('interface = "wwan0"', "uplink: wwan0 has no address"),
+        ('bind_address = "10.9.0.7"', "uplink: 10.9.0.7 is no address of this machine"),
+    ],
+)
+def test_a_line_needs_its_interface_or_address(config: Path, uplink: str, problem: str | None) -> None:
+    assert list(way_problems(changed(config, uplink=uplink), BARN)) == ([] if problem is None else [problem])
+
+
+@pytest.mark.parametrize(
+    ("local", "uplink", "words"),
+    [
+        ('host = "10.1.0.1"', 'interface = "eth0"', ""),
+        ('host = "127.0.0.1"', 'interface = "eth0"', ""),
+        ('host = "0.0.0.0"', 'interface = "eth0"', "listens on every network"),
+        ('host = "10.1.0.1"', 'interface = "eth1"', "share the interface eth1"),
+        ('host = "10.1.0.1"', 'bind_address = "10.1.0.1"', "share the interface eth1"),
+    ],
+)
+def test_sensors_and_uplink_are_two_networks(config: Path, local: str, uplink: str, words: str) -> None:
+    found = list(separation_problems(changed(config, local=local, uplink=uplink), BARN))
+    assert words in found[0] if words else found == []
+
+
+@pytest.mark.parametrize(
+    ("setting", "local", "refused"),
+    [
+        ("ipv4/ip_forward", "10.1.0.1", True),
+        ("ipv4/conf/eth1/forwarding", "10.1.0.1", True),
+        ("ipv4/conf/eth0/forwarding", "10.1.0.1", True),
+        ("ipv6/conf/all/forwarding", "10.1.0.1", True),
+        ("ipv6/conf/eth1/forwarding", "10.1.0.1", True),
+        ("ipv4/conf/eth5/forwarding", "10.1.0.1", False),
+        ("ipv4/ip_forward", "127.0.0.1", False),
+    ],
+)
+def test_forwarding_between_them_is_refused(
+    config: Path, tmp_path: Path, setting: str, local: str, refused: bool
+) -> None:
+    root = tmp_path / "net"
+    (root / setting).parent.mkdir(parents=True)
+    (root / setting).write_text("1\n")
+    settings = changed(config, local=f'host = "{local}"', uplink='interface = "eth0"')
+    assert forwarding(settings, BARN, root) == (["net." + setting.replace("/", ".")] if refused else [])

@@ -1,0 +1,110 @@
+"""The gateway's configuration: written by init, changed at SIGHUP, and full of mistakes that are told one by one."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nanoclaw.core.lines import LineConfig
+from nanoclaw.host.config import EXAMPLE, ConfigError, load_settings
+from nanoclaw.host.examples import KINDS, example
+from nanoclaw.host.reload import needs_restart
+from nanoclaw.host.setup import SetupError, write_config
+from tests.nanoclaw_host.rig import gateway_config, write_key
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    write_key(tmp_path / "gateway.key", bytes(32))
+    return gateway_config(tmp_path, 1883)
+
+
+BACKUP = '[backup]\nname = "4g"\ninterface = "wwan0"\ndaily_mb = 50\n'
+
+
+def test_a_backup_goes_to_the_same_hub_another_way(config: Path) -> None:
+    config.write_text(config.read_text() + BACKUP)
+    settings = load_settings(config, environ={})
+    assert [(way.name, way.target, way.through) for way in settings.ways] == [
+        ("uplink", "127.0.0.1:1883", ""),
+        ("4g", "127.0.0.1:1883", "wwan0"),
+    ]
+    assert settings.core.lines == (LineConfig("uplink"), LineConfig("4g", 50_000_000))
+
+
+def test_a_variable_alone_can_make_a_backup(config: Path) -> None:
+    settings = load_settings(config, environ={"CLAWLAND_BACKUP_HOST": "hub-2"})
+    assert settings.ways[1].target == "hub-2:1883"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('[backup]\nname = "4g"\n', "backup.interface: is needed: the backup would go the same way as [uplink]"),
+        ('[backup]\nname = "uplink"\nhost = "b"\n', "backup.name: 'uplink' is the name of [uplink] already"),
+        ('[backup]\ninterface = "a"\nbind_address = "10.0.0.1"\n', "backup.bind_address: leave it out"),
+        ('[backup]\nbind_address = "0.0.0.0"\n', "backup.bind_address: '0.0.0.0' is no address of an interface"),
+        ('[backup]\ninterface = "a"\ndaily_mb = 0\n', "backup.daily_mb: must be from 1 to 1000000, not 0"),
+        ("[monitor]\nport = 70000\n", "monitor.port: must be from 0 to 65535, not 70000"),
+    ],
+)
+def test_a_mistake_is_told_with_line_and_column(config: Path, text: str, message: str) -> None:
+    lines_before = config.read_text().count("\n")
+    config.write_text(config.read_text() + text)
+    with pytest.raises(ConfigError) as error:
+        load_settings(config, environ={})
+    where, _, what = str(error.value).partition(": ")
+    assert what.startswith(message)
+    assert lines_before < int(where.split(":")[1]) <= lines_before + text.count("\n")
+
+
+@given(st.one_of(st.binary(max_size=300), st.text(max_size=300).map(str.encode)))
+def test_garbage_is_a_configuration_error_and_nothing_else(garbage: bytes) -> None:
+    path = Path("/dev/shm/clawland-garbage.toml")
+    path.write_bytes(garbage)
+    with pytest.raises(ConfigError):
+        load_settings(path, environ={})
+    path.unlink()
+
+
+def test_what_init_writes_is_the_example_with_the_users_words(tmp_path: Path) -> None:
+    write_key(tmp_path / "gateway.key", bytes(32))
+    path = tmp_path / "etc" / "gateway.toml"
+    values: dict[str, str | int | bool] = {"gateway.id": "gateway-07", "gateway.key_file": "../gateway.key"}
+    values |= {"uplink.host": 'a"b\\c', "uplink.interface": "eth0", "uplink.tls": True, "uplink.port": 8883}
+    write_config(path, values)
+    settings = load_settings(path, environ={})
+    assert (settings.core.id, settings.ways[0].host, settings.ways[0].interface) == ("gateway-07", 'a"b\\c', "eth0")
+    assert settings.uplink_tls
+    assert path.read_text().count("#") > 20, "the comments are still there"
+
+
+def test_init_never_overwrites_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "gateway.toml"
+    path.write_text("mine")
+    with pytest.raises(SetupError, match="is there already"):
+        write_config(path, {})
+    assert path.read_text() == "mine"
+
+
+def test_an_unchanged_configuration_needs_no_restart_and_a_changed_uplink_neither(config: Path) -> None:
+    before = load_settings(config, environ={})
+    config.write_text(config.read_text().replace("port = 1883", "port = 1884\ndaily_mb = 9"))
+    assert needs_restart(before, load_settings(config, environ={})) == []
+
+
+def test_what_needs_a_restart_is_named_as_in_the_file(config: Path) -> None:
+    before = load_settings(config, environ={})
+    text = config.read_text().replace('broker = "embedded"', 'broker = "mosquitto"')
+    config.write_text(text.replace("[uplink]", "[tuning]\nwindow_ms = 5\n[uplink]\ntls = true") + BACKUP)
+    fresh = load_settings(config, environ={})
+    assert needs_restart(before, fresh) == ["backup", "local.broker", "tuning.window_ms", "uplink.tls"]
+
+
+def test_every_example_is_there_and_names_no_other_files_than_it_says() -> None:
+    assert example("config") == EXAMPLE
+    service = example("service")
+    for setting in ("Type=notify", "WatchdogSec=", "DynamicUser=yes", "StateDirectory=nanoclaw", "NoNewPrivileges=yes"):
+        assert setting in service
+    assert set(KINDS) == {"config", "service", "firewall"}
