@@ -3,9 +3,13 @@
 import random
 from typing import Any
 
+import pytest
+
 from fleet.core.config import FleetConfig
 from fleet.core.manager import FleetCore
 from fleet.core.mirror import Mirror
+from fleet.core.sensitive import about_key
+from fleet.core.vault import Vault, VaultError
 
 KEY = "11" * 32
 NODE = {"id": "sensor-01", "doc": {"type": "microclaw", "site": "office", "gateway": "gateway-01", "state": "up"}}
@@ -99,3 +103,22 @@ def test_a_mirror_keeps_no_more_of_what_is_over_than_a_core_does() -> None:
         state = "queued" if number == 0 else "acknowledged"
         found.show([("commands", f"c-{number}", COMMAND | {"id": f"c-{number}", "state": state})])
     assert list(found.commands.rows) == ["c-0", "c-4", "c-5"]
+
+
+def test_what_is_sensitive_with_the_leader_is_at_once_sensitive_here() -> None:
+    vault = Vault([bytes(32)], random.Random(1).randbytes)
+    here = Mirror(FleetConfig(), rows(), random.Random(0), 0, vault)
+    here.show([("sensitive", "co2", {"id": "co2", "doc": {"in": ["node:sensor-01"], "rules": False}})])
+    assert here.sensitive.holds("sensor-01", "co2")
+    sealed = {"metrics": ["temp"], "keys": [vault.close(KEY.encode(), about_key("sensor-01"))]}
+    here.show([("sealing", "sensor-01", {"id": "sensor-01", "doc": sealed})])
+    assert here.sensitive.holds("sensor-01", "temp") and vault.knows_seal_of("sensor-01")
+    here.show([("sensitive", "co2", None)])
+    assert not here.sensitive.holds("sensor-01", "co2")
+
+
+def test_a_sealing_key_that_no_data_key_of_ours_opens_is_an_error_and_no_silence() -> None:
+    closed = Vault([bytes(32)], random.Random(1).randbytes).close(KEY.encode(), about_key("sensor-01"))
+    here = mirror(**rows())
+    with pytest.raises(VaultError, match="missing"):
+        here.show([("sealing", "sensor-01", {"id": "sensor-01", "doc": {"metrics": ["temp"], "keys": [closed]}})])

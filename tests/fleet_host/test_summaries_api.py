@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.fleet_host.stand import NODE, UTC_MS, Served, problem, served
+from tests.fleet_host.test_sensitive import vault_of
 
 PATH = f"/api/v1/fleet/nodes/{NODE}/summaries"
 
@@ -48,3 +49,19 @@ async def test_summaries_are_shown_by_time_of_one_metric_and_in_pages(fleet: Ser
 @pytest.mark.parametrize("cursor", ["x", "12", ":a", "9" * 20 + ":a"])
 async def test_a_cursor_that_no_page_gave_is_refused(fleet: Served, cursor: str) -> None:
     assert problem(await fleet.http.get(f"{PATH}?cursor={cursor}")) == (400, "invalid")
+
+
+async def test_of_a_sensitive_metric_a_viewer_sees_how_many_and_the_database_keeps_no_figures(tmp_path: Path) -> None:
+    async with served(tmp_path, vault=vault_of(0)) as fleet:
+        for number, marked in enumerate((False, True)):
+            if marked:
+                await fleet.http.put("/api/v1/fleet/sensitive/temp", json={}, headers=fleet.as_role("admin"))
+            told = {"item": f"gateway-01-1-r{number}", "status": "summary", "stats": [stat(number)]}
+            fleet.says("status", told)
+            await fleet.settled()
+        for role, before in (("viewer", None), ("operator", 21.5)):
+            found = (await fleet.http.get(PATH, headers=fleet.as_role(role))).json()["summaries"]
+            assert [(each["count"], each["mean"], each["sealed"]) for each in found] == [
+                (3, before, True),
+                (3, None, True),
+            ]

@@ -58,6 +58,18 @@ def test_it_outlives_the_gateway_on_its_disk() -> None:
     assert reading["sealed"] == SEALED[0][1:]
 
 
+@pytest.mark.parametrize("mode", ["summary", "on_change"])
+def test_on_a_metered_uplink_it_goes_up_as_it_is(mode: str) -> None:
+    station = Station(modes={"temp": mode}).online()
+    for _ in range(2):
+        says(station, 0)
+    says(station, 1)
+    station.later(66_000)
+    readings = [reading for batch in station.to_cloud("batch") for reading in batch["readings"]]
+    assert [reading["sealed"] for reading in readings] == [SEALED[0][1:], SEALED[1][1:]]
+    assert not {"reading.summarised", "reading.suppressed"} & set(station.kinds())
+
+
 @pytest.mark.parametrize("wrong", [{"sealed": "?"}, {"value": 3, "sealed": 5, "boot": "x"}, {"boot": None}], ids=str)
 def test_what_cannot_be_a_sealed_reading_is_refused_and_counted(wrong: dict[str, Any]) -> None:
     station = Station().online()
