@@ -59,7 +59,9 @@ class Settings:
 
     def heard(self, now_ms: int) -> None:
         """The gateway was heard during a trial: keep the settings, together with the command's answer."""
-        command_id, values = self._trial  # type: ignore[misc]
+        if self._trial is None:
+            return
+        command_id, values = self._trial
         self._trial = self.due_ms = None
         before, self.values = self.values, values
         self._core.commands.conclude(
@@ -68,8 +70,8 @@ class Settings:
 
     def on_timer(self, now_ms: int) -> None:
         """Take a trial back when its time is over."""
-        if self.due_ms is not None and now_ms >= self.due_ms:
-            command_id = self._trial[0]  # type: ignore[index]
+        if self._trial is not None and self.due_ms is not None and now_ms >= self.due_ms:
+            command_id = self._trial[0]
             self._trial = self.due_ms = None
             self._take_back(command_id, self.values, "the gateway was not heard", now_ms)
 

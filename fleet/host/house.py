@@ -16,6 +16,7 @@ from sqlalchemy import URL
 from firmware.hosting.clock import Clock
 from firmware.hosting.lifecycle import CannotRun, until
 from firmware.hosting.mqtt import Login
+from firmware.hosting.notify import ServiceManager
 from firmware.hosting.trace import Tracer
 from fleet.core.config import FleetConfig
 from fleet.core.manager import FleetCore
@@ -38,7 +39,6 @@ from fleet.host.runtime import Runtime
 from fleet.host.settings import ServeSettings
 from fleet.host.stage import Stage
 from fleet.host.storage import Row, Storage, StorageError
-from fleet.host.systemd import Supervisor
 
 LOG = logging.getLogger("clawland.fleet")
 UTC_AGAIN_S = 60.0
@@ -69,7 +69,7 @@ class House:
     ) -> None:
         self.prepared, self.keys, self.clock, self.tracer, self.stop = prepared, keys, clock, tracer, stop
         self._lock = lock
-        self._supervisor = Supervisor()
+        self._supervisor = ServiceManager()
         self._serving: asyncio.Task[None] | None = None
         self._chores: list[asyncio.Task[None]] = []
 
@@ -79,7 +79,10 @@ class House:
             return
         settings, listening = self.prepared.settings, self.prepared.listening
         self._serving = asyncio.create_task(self.prepared.http.serve(sockets=[listening]))
-        chores = (_keep_pace(self.prepared.stage), self._supervisor.watch())
+        chores = (
+            _keep_pace(self.prepared.stage),
+            self._supervisor.watch(lambda: True),
+        )  # that the loop turns is the sign
         self._chores = [asyncio.create_task(each) for each in chores]
         url = _url(settings.host, listening.getsockname()[1])
         self._lock.tell(url)

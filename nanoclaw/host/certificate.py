@@ -19,6 +19,7 @@ from typing import Any
 
 import structlog
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -142,7 +143,7 @@ def _wrong(
         return f"it ran out on {certificate.not_valid_after_utc:%Y-%m-%d}: nanoclaw enrol gets another"
     try:
         certificate.verify_directly_issued_by(authority)
-    except Exception:
+    except (ValueError, TypeError, InvalidSignature):  # another name, another kind of key, another key
         return "it is not signed by the authority that the hub is checked against"
     return None
 

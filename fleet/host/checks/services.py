@@ -10,8 +10,9 @@ from redis.exceptions import RedisError
 from sqlalchemy import URL, text
 from sqlalchemy.exc import SQLAlchemyError
 
+from firmware.hosting.attempt import refused_because
 from firmware.hosting.lifecycle import CannotRun
-from firmware.hosting.mqtt import Login, MqttPort, split_target
+from firmware.hosting.mqtt import Login, split_target
 from fleet.host.checks.finding import Check, Finding, warning
 from fleet.host.database import DATABASE_FILE, StorageError, check_server, make_engine, named, one_line, postgresql_url
 from fleet.host.local_hub import MANAGER
@@ -138,48 +139,10 @@ def _hub(settings: ServeSettings) -> Iterator[Finding]:
         return
     password = read_secret(settings.hub_password_file) if settings.hub_password_file else b""
     login = Login(MANAGER, password, manager_tls(settings.data) if settings.hub_tls else None)
-    failure = asyncio.run(_attempt(settings.hub, login))
+    failure = asyncio.run(refused_because(login, ["clawland/+/status"], settings.hub, PATIENCE_S))
     if failure is not None:
         raise CannotRun(f"{settings.hub}: {failure}")
     yield Finding("Event Hub", f"{settings.hub} lets the manager in")
-
-
-async def _attempt(target: str, login: Login) -> str | None:
-    """Why a connection failed; None when it did not."""
-    visitor = _Visitor()
-    port = MqttPort("hub", login, ["clawland/+/status"], visitor, target=target)
-    try:
-        port.connect()
-        async with asyncio.timeout(PATIENCE_S):
-            up = await visitor.answered
-    except TimeoutError:
-        return f"no answer within {PATIENCE_S:g} s"
-    finally:
-        await port.close()
-    return None if up else port.last_failure or "it lets the manager not in"
-
-
-class _Visitor:
-    """Whom a port tells how its one attempt went."""
-
-    def __init__(self) -> None:
-        self.answered: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-
-    def link_up(self, port: str) -> None:
-        self._answer(True)
-
-    def link_down(self, port: str) -> None:
-        self._answer(False)
-
-    def receive(self, port: str, topic: str, payload: bytes) -> None:
-        pass
-
-    def congested(self) -> bool:
-        return False
-
-    def _answer(self, up: bool) -> None:
-        if not self.answered.done():
-            self.answered.set_result(up)
 
 
 SERVICES = (
