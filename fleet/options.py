@@ -61,7 +61,7 @@ def takes(options: type[Any]) -> Callable[[Callable[..., None]], Callable[..., N
 
         positional = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in own]
         signature = inspect.Signature([*positional, *shared.values()])
-        called.__signature__ = signature  # type: ignore[attr-defined]
+        called.__signature__ = signature  # type: ignore[attr-defined]  # what inspect, and so Typer, looks at
         called.__annotations__ = {each.name: each.annotation for each in signature.parameters.values()}
         return called
 

@@ -20,7 +20,7 @@ class Secret:
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Secret) and (self.sealed, _typed(self.plain)) == (other.sealed, _typed(other.plain))
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None  # type: ignore[assignment]  # how Python says: not hashable, for a hash would tell of the value
 
 
 def plain_of(value: "Value | Secret") -> Value | None:

@@ -16,7 +16,7 @@ from fleet.core.vault import Vault
 
 _IDENTITY = itemgetter(0, 1, 2)
 _COLUMNS = ", ".join(ReadingRow._fields)
-_SQLITE = f"INSERT INTO readings ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"  # noqa: S608
+_SQLITE = f"INSERT INTO readings ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"  # noqa: S608 - our columns
 
 # Of one connection, and empty again after each transaction.
 STAGING = """
@@ -35,7 +35,7 @@ _CLAIM = f"""
     )
     INSERT INTO readings ({_COLUMNS})
     SELECT {_COLUMNS} FROM reading_staging JOIN fresh USING (node, boot, seq) WHERE n >= %(first)s ORDER BY n
-"""  # noqa: S608
+"""  # noqa: S608 - our columns
 
 
 def insert_new(connection: Connection, rows: Sequence[ReadingRow], vault: Vault) -> int:

@@ -79,10 +79,8 @@ class House:
             return
         settings, listening = self.prepared.settings, self.prepared.listening
         self._serving = asyncio.create_task(self.prepared.http.serve(sockets=[listening]))
-        chores = (
-            _keep_pace(self.prepared.stage),
-            self._supervisor.watch(lambda: True),
-        )  # that the loop turns is the sign
+        # A follower pumps no core: that the loop turns is the sign of life.
+        chores = (_keep_pace(self.prepared.stage), self._supervisor.watch(lambda: True))
         self._chores = [asyncio.create_task(each) for each in chores]
         url = _url(settings.host, listening.getsockname()[1])
         self._lock.tell(url)
@@ -214,7 +212,7 @@ async def _keep_pace(stage: Stage) -> None:
 
 def _url(host: str, port: int) -> str:
     """Where this machine reaches the API."""
-    host = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
+    host = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - where we listen is not where we dial
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 

@@ -64,7 +64,7 @@ def _make(connection: Connection, month: int) -> None:
     limit_waiting(connection)
     name, span = name_of(month), {"first": starts_ms(month), "end": starts_ms(month + 1)}
     connection.execute(text(f"CREATE TABLE {name} (LIKE readings INCLUDING DEFAULTS)"))
-    moved = f"DELETE FROM {DEFAULT} WHERE utc_ms >= :first AND utc_ms < :end RETURNING *"  # noqa: S608
-    connection.execute(text(f"WITH moved AS ({moved}) INSERT INTO {name} SELECT * FROM moved"), span)  # noqa: S608
+    moved = f"DELETE FROM {DEFAULT} WHERE utc_ms >= :first AND utc_ms < :end RETURNING *"  # noqa: S608 - our own names
+    connection.execute(text(f"WITH moved AS ({moved}) INSERT INTO {name} SELECT * FROM moved"), span)  # noqa: S608 - our own names
     bounds = f"FROM ({span['first']}) TO ({span['end']})"
     connection.execute(text(f"ALTER TABLE readings ATTACH PARTITION {name} FOR VALUES {bounds}"))

@@ -30,7 +30,7 @@ def look(data: Path) -> dict[str, Any]:
 
 
 def _asked(host: str, port: int) -> dict[str, Any]:
-    connection = http.client.HTTPConnection({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port, PATIENCE_S)  # noqa: S104
+    connection = http.client.HTTPConnection({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port, PATIENCE_S)  # noqa: S104 - where we listen is not where we dial
     try:
         connection.request("GET", "/status")
         found = json.loads(connection.getresponse().read(MOST_BYTES))

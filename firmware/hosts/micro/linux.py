@@ -82,19 +82,19 @@ class Board:
         print("%s: %s" % (self._who, text), file=sys.stderr)
 
     def free_memory_kb(self) -> int:
-        return gc.mem_free() >> 10  # type: ignore[attr-defined]
+        return gc.mem_free() >> 10  # type: ignore[attr-defined]  # MicroPython has it
 
 
 def main(arguments: "list[str]") -> int:
     """Run one node until it is told to stop; the exit code."""
-    gc.threshold(GC_THRESHOLD_BYTES)  # type: ignore[attr-defined]
+    gc.threshold(GC_THRESHOLD_BYTES)  # type: ignore[attr-defined]  # MicroPython has it
     sim_clock = "--sim-clock" in arguments
     paths = [argument for argument in arguments if argument != "--sim-clock"]
     try:
         if not 1 <= len(paths) <= 2:
             raise Stop(EXIT_USAGE, "usage: node.json [TRACE] [--sim-clock]")
         config = _load(paths[0])
-        clock = _scenario_clock() if sim_clock else Uptime(time.ticks_ms, time.ticks_diff)  # type: ignore[attr-defined]
+        clock = _scenario_clock() if sim_clock else Uptime(time.ticks_ms, time.ticks_diff)  # type: ignore[attr-defined]  # MicroPython has it
         board = _board(config, paths[1] if len(paths) > 1 else "")
         while True:
             _live(board, clock, sim_clock)
@@ -128,7 +128,7 @@ def _live(board: Board, clock, sim_clock: bool) -> None:
     ]
     del restored
     gc.collect()
-    pump = Pump(core, clock, time.ticks_ms, board, board.config["sample_until_ms"])  # type: ignore[attr-defined]
+    pump = Pump(core, clock, time.ticks_ms, board, board.config["sample_until_ms"])  # type: ignore[attr-defined]  # MicroPython has it
     if sim_clock:
         board.poller.register(sys.stdin, select.POLLIN)
     while not pump.restart:
@@ -153,7 +153,7 @@ def _scenario_clock() -> RunClock:
         clock = RunClock(_monotonic_ns(), json.loads(line))
     except ValueError as error:
         raise Stop(EXIT_USAGE, "--sim-clock: stdin must bring one JSON line with the clock: %s" % error) from None
-    time.sleep_ms(clock.until_start_ms())  # type: ignore[attr-defined]
+    time.sleep_ms(clock.until_start_ms())  # type: ignore[attr-defined]  # MicroPython has it
     return clock
 
 

@@ -102,6 +102,6 @@ def _make_whole() -> None:
 
 def _take_over() -> None:
     """The rows with their numbers, and the sequence that goes on from there, into the new table."""
-    op.execute(f"INSERT INTO readings ({_COLUMNS}) SELECT {_COLUMNS} FROM readings_before")  # noqa: S608
+    op.execute(f"INSERT INTO readings ({_COLUMNS}) SELECT {_COLUMNS} FROM readings_before")  # noqa: S608 - our own names
     op.execute("ALTER SEQUENCE readings_id_seq OWNED BY readings.id")
     op.execute("DROP TABLE readings_before")
