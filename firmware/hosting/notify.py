@@ -23,7 +23,7 @@ class ServiceManager:
         self._address = environ.pop("NOTIFY_SOCKET", "")
         interval_us, for_pid = environ.pop("WATCHDOG_USEC", ""), environ.pop("WATCHDOG_PID", "")
         ours = bool(self._address) and for_pid in ("", str(os.getpid()))
-        self.watchdog_s = int(interval_us) / 1_000_000 if ours and interval_us.isdecimal() else None
+        self.watchdog_s = int(interval_us) / 1_000_000 or None if ours and interval_us.isdecimal() else None
         """After so long without a sign of life systemd restarts the process; None: it does not."""
 
     def ready(self, status: str) -> None:

@@ -1,8 +1,5 @@
-"""What a running server says of itself: its status page, its pace, and its words to systemd."""
+"""What a running server says of itself: its status page and its pace."""
 
-import asyncio
-import os
-import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +12,6 @@ from typer.testing import CliRunner
 
 from fleet.host.pace import SPAN_S, Pace
 from fleet.host.storage import StorageError
-from fleet.host.systemd import Supervisor
 from fleet.options import takes
 from tests.fleet_host.stand import NODE, Served, batch, served
 
@@ -63,47 +59,6 @@ def test_a_rate_is_of_the_last_minute_or_since_the_start() -> None:
         pace.sample(float(second))
     assert pace.per_s(120.0) == {"readings": pytest.approx(1.0, abs=0.2)}
     assert len(pace._samples) <= SPAN_S / 5 + 2
-
-
-# --- systemd ---------------------------------------------------------------------------------------------------------
-
-
-def listening(path: str) -> socket.socket:
-    found = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-    found.bind(path)
-    found.settimeout(5)
-    return found
-
-
-@pytest.mark.parametrize("abstract", [False, True])
-def test_systemd_hears_ready_and_stopping(tmp_path: Path, abstract: bool) -> None:
-    name = f"clawland-test-{os.getpid()}"
-    bound, given = (f"\0{name}", f"@{name}") if abstract else (str(tmp_path / "s"), str(tmp_path / "s"))
-    with listening(bound) as systemd:
-        supervisor = Supervisor({"NOTIFY_SOCKET": given})
-        supervisor.ready("API at http://127.0.0.1:8080")
-        assert systemd.recv(999) == b"READY=1\nSTATUS=API at http://127.0.0.1:8080"
-        supervisor.stopping()
-        assert systemd.recv(999).startswith(b"STOPPING=1\n")
-
-
-async def test_the_watchdog_is_fed_twice_in_its_time_and_only_when_it_is_ours(tmp_path: Path) -> None:
-    given = {"NOTIFY_SOCKET": str(tmp_path / "s"), "WATCHDOG_USEC": "20000", "WATCHDOG_PID": str(os.getpid())}
-    with listening(given["NOTIFY_SOCKET"]) as systemd:
-        watching = asyncio.create_task(Supervisor(given).watch())
-        for _ in range(3):
-            assert await asyncio.to_thread(systemd.recv, 999) == b"WATCHDOG=1"
-        watching.cancel()
-        await Supervisor(given | {"WATCHDOG_PID": "1"}).watch()  # another's: nothing to do
-        await Supervisor(given | {"WATCHDOG_USEC": "soon"}).watch()
-
-
-@pytest.mark.parametrize("given", [{}, {"NOTIFY_SOCKET": "/nowhere/socket"}, {"NOTIFY_SOCKET": "vsock:2:1"}])
-async def test_where_there_is_no_systemd_nobody_is_told(given: dict[str, str]) -> None:
-    supervisor = Supervisor(given | {"WATCHDOG_USEC": "1000"})
-    supervisor.ready("x")
-    supervisor.stopping()
-    await supervisor.watch()
 
 
 # --- options that commands share --------------------------------------------------------------------------------------

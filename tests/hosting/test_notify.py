@@ -65,6 +65,7 @@ def test_children_do_not_inherit_the_socket(heard: socket.socket) -> None:
         ({"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": str(os.getpid())}, 30.0),
         ({"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": "1"}, None),
         ({"WATCHDOG_USEC": "soon"}, None),
+        ({"WATCHDOG_USEC": "0"}, None),
         ({}, None),
     ],
 )
@@ -87,3 +88,20 @@ async def test_signs_of_life_end_when_the_core_is_pumped_no_longer(heard: socket
     await asyncio.wait_for(over.wait(), 10)
     watch.cancel()
     assert said(heard) == ["WATCHDOG=1", "WATCHDOG=1"]
+
+
+async def test_the_watchdog_is_fed_again_and_again_while_the_service_lives(heard: socket.socket) -> None:
+    heard.settimeout(10)
+    manager = ServiceManager({"NOTIFY_SOCKET": heard.getsockname(), "WATCHDOG_USEC": "20000"})
+    watch = asyncio.create_task(manager.watch(lambda: True))
+    for _ in range(3):
+        assert await asyncio.to_thread(heard.recv, 999) == b"WATCHDOG=1"
+    watch.cancel()
+
+
+@pytest.mark.parametrize("environ", [{}, {"NOTIFY_SOCKET": "/nowhere/socket"}, {"NOTIFY_SOCKET": "vsock:2:1"}], ids=str)
+async def test_where_there_is_no_systemd_nobody_is_told_and_nothing_waits(environ: dict[str, str]) -> None:
+    manager = ServiceManager(environ | {"WATCHDOG_USEC": "1000", "WATCHDOG_PID": "1"})
+    manager.ready("x")
+    manager.stopping()
+    await manager.watch(lambda: True)
