@@ -45,11 +45,11 @@ def durable_postgres() -> Iterator[PostgresServer]:
     server.remove()
 
 
-def rows_of(batches: range) -> list[list[ReadingRow]]:
-    """A gateway's minutes: each batch has one reading of each of 60 nodes."""
+def rows_of(batches: range, since_ms: int = UTC_MS, step_ms: int = 1000) -> list[list[ReadingRow]]:
+    """A gateway's minutes: each batch has one reading of each of 60 nodes, and is `step_ms` after the one before."""
     found = []
     for number in batches:
-        at_ms = UTC_MS + number * 1000
+        at_ms = since_ms + number * step_ms
         found.append(
             [
                 ReadingRow(

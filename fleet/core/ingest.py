@@ -6,6 +6,7 @@ its batches stay unacknowledged, so the gateways send them again.
 """
 
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from firmware.wire.outputs import Event
@@ -20,7 +21,10 @@ if TYPE_CHECKING:
     from fleet.core.manager import FleetCore
 
 MOST_QUEUED = 1000  # batches; more are refused and come again
-MOST_A_COMMIT = 64
+# Of one transaction, so that nobody waits for one for long; the more it takes, the less each page of an index costs.
+MOST_A_COMMIT = 256  # batches
+MOST_READINGS = 15_000
+_row = partial(tuple.__new__, ReadingRow)  # as `ReadingRow(…)` does it, without a function of Python's
 
 
 class _Arrival(NamedTuple):
@@ -39,7 +43,6 @@ class _Commit:
         self.arrivals: list[_Arrival] = []
         self.rows: list[ReadingRow] = []
         self.copies: list[ReadingRow] = []
-        self.added: list[tuple[SeqRanges, int]] = []
         self.before: dict[Key, ReadingRow | None] = {}
         """Of each metric of each node that it has a reading of, the latest reading before."""
         self.tx = Transaction()
@@ -80,8 +83,8 @@ class Ingest:
     def _of_site(self, gateway: str, readings: list[Message]) -> list[Message]:
         """The readings that the gateway may speak for; the others are refused."""
         registry = self._core.registry
-        site = registry.gateways[gateway]["doc"]["site"]
-        own = [reading for reading in readings if registry.is_of(reading["sensor"], site)]
+        nodes, site = registry.nodes, registry.gateways[gateway]["doc"]["site"]
+        own = [each for each in readings if (row := nodes.get(each["sensor"])) is None or row["doc"]["site"] == site]
         if len(own) < len(readings):
             for reading in readings:
                 if not registry.is_of(reading["sensor"], site):
@@ -121,8 +124,8 @@ class Ingest:
 
     def _go_on(self, now_ms: int) -> None:
         """Take what waits into the next transaction, and begin that unless one is under way."""
-        queue, taken = self._queue, self._next.arrivals
-        while queue and len(taken) < MOST_A_COMMIT:
+        queue, taken, rows = self._queue, self._next.arrivals, self._next.rows
+        while queue and len(taken) < MOST_A_COMMIT and len(rows) < MOST_READINGS:
             arrival = queue.popleft()
             taken.append(arrival)
             self._take(self._next, arrival.origin, arrival.readings, now_ms)
@@ -162,7 +165,7 @@ class Ingest:
             elif "time_quality" in reading:
                 quality = reading["time_quality"]
             metric, value = reading["metric"], reading["value"]
-            row = ReadingRow(node, boot, seq, metric, value, get("unit"), read_ms, quality, origin, utc_ms)
+            row = _row((node, boot, seq, metric, value, get("unit"), read_ms, quality, origin, utc_ms))
             seen = all_seen.get((node, boot))
             if seen is None:
                 seen = all_seen[node, boot] = SeqRanges()
@@ -170,7 +173,6 @@ class Ingest:
                 commit.copies.append(row)
                 continue
             commit.rows.append(row)
-            commit.added.append((seen, seq))
             if quality == "exact":
                 for alert in on_alerts(row, now_ms, tx, before):
                     core.alarms.on_change(tx, alert, now_ms)
@@ -224,5 +226,5 @@ class Ingest:
     def _undo(self, commit: _Commit) -> None:
         commit.tx.failed()
         self._core.alerts.forget(commit.before)
-        for seen, seq in commit.added:
-            seen.discard(seq)
+        for node, boot, seq, *_ in commit.rows:
+            self._seen[node, boot].discard(seq)

@@ -11,7 +11,7 @@ import random
 import secrets
 import socket
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import uvicorn
@@ -43,6 +43,7 @@ from fleet.host.settings import ServeSettings, SettingsError, duration_ms, read_
 from fleet.host.stage import Stage
 from fleet.host.storage import Row, Storage, StorageError
 from fleet.host.tokens import TokenError
+from fleet.host.tuning import tune
 
 LOG = logging.getLogger("clawland.fleet")
 BACKLOG = 1024
@@ -155,16 +156,18 @@ def _open_trace(settings: ServeSettings) -> Tracer:
 async def _run(prepared: Prepared, clock: Clock, tracer: Tracer, stop: asyncio.Event) -> None:
     settings = prepared.settings
     storage, keys = _open_state(prepared)
-    core, restored = _make_core(storage, prepared.inventory, clock)
+    core, restored = _make_core(storage, prepared, clock)
     async with _hub(settings, core, prepared.login) as target:
         kept = (prepared.retention_ms, _latest(prepared, core))
         runtime = Runtime(core, clock, storage, prepared.login, target, tracer, prepared.urls, *kept)
         stage, http = prepared.stage, prepared.http
         stage.open(runtime, keys, restored)
+        runtime.events.crowds.append(stage.stream.on_stored)
         runtime.start()
         serving = asyncio.create_task(http.serve(sockets=[prepared.listening]))
         work = (_keep_utc(runtime), keep_certificates(runtime, Authority(settings.data)))
         keeping = [asyncio.create_task(each) for each in work]
+        tune()
         _say_ready(settings, prepared.listening.getsockname()[1], target)
         try:
             await until(stop, runtime.pump.failed(), asyncio.shield(serving))
@@ -188,12 +191,15 @@ def _open_state(prepared: Prepared) -> tuple[Storage, Keyring]:
     return storage, keys
 
 
-def _make_core(storage: Storage, inventory: Inventory | None, clock: Clock) -> tuple[FleetCore, dict[str, list[Row]]]:
+def _make_core(storage: Storage, prepared: Prepared, clock: Clock) -> tuple[FleetCore, dict[str, list[Row]]]:
+    inventory = prepared.inventory
     try:
         restored = storage.load()
     except StorageError as error:
         raise CannotRun(str(error)) from None
-    config = FleetConfig(fleet_id=inventory.fleet) if inventory else FleetConfig()
+    config = FleetConfig(tells_each_reading=prepared.settings.trace is not None)
+    if inventory:
+        config = replace(config, fleet_id=inventory.fleet)
     now_ms = clock.now_ms()
     core = FleetCore(config, restored, random.Random(secrets.randbits(256)), now_ms)
     core.learn_utc(clock.utc_ms(), now_ms)

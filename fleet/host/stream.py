@@ -6,11 +6,13 @@ goes on from there while the buffer reaches that far.
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping
-from itertools import islice
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from itertools import islice, repeat
 from typing import Any
 
 import orjson
+
+from fleet.core.rows import ReadingRow
 
 MOST_EVENTS = 20_000
 MOST_READERS = 100
@@ -29,12 +31,18 @@ class EventStream:
 
     def __init__(self, listeners: list[Listener], life: int, most: int = MOST_EVENTS) -> None:
         self._life = f"{life:x}"
-        self._events: deque[tuple[str, Mapping[str, Any]]] = deque(maxlen=most)
+        self._events: deque[tuple[str, Mapping[str, Any] | ReadingRow]] = deque(maxlen=most)
         self._next = 0
         self._readers = 0
         self._closed = False
         self._news: asyncio.Event | None = None
         listeners.append(self._on_event)
+
+    def on_stored(self, rows: Sequence[ReadingRow]) -> None:
+        """These readings are stored: an event each, made when somebody reads it."""
+        self._events.extend(zip(repeat("reading.stored"), rows))
+        self._next += len(rows)
+        self._wake()
 
     def close(self) -> None:
         """Lets every reader go."""
@@ -96,8 +104,10 @@ class EventStream:
             return False
         return True
 
-    def _line(self, number: int, kind: str, fields: Mapping[str, Any]) -> bytes:
+    def _line(self, number: int, kind: str, fields: Mapping[str, Any] | ReadingRow) -> bytes:
         """One event as the HTML standard (section 9.2) has it."""
+        if isinstance(fields, ReadingRow):
+            fields = {name: getattr(fields, name) for name in ("node", "boot", "seq", "metric")}
         return b"id: %s-%d\nevent: %s\ndata: %s\n\n" % (
             self._life.encode(),
             number,
