@@ -37,13 +37,12 @@ from fleet.host.local_hub import MANAGER, LocalHub
 from fleet.host.lock import DirectoryLock
 from fleet.host.pki.authority import Authority
 from fleet.host.pki.keeping import hub_files, keep_certificates, manager_tls
-from fleet.host.redis_latest import RedisLatest, check_url
 from fleet.host.runtime import Runtime
 from fleet.host.settings import ServeSettings, SettingsError, duration_ms, read_lines, read_secret, read_secret_text
 from fleet.host.stage import Stage
 from fleet.host.storage import Row, Storage, StorageError
 from fleet.host.tokens import TokenError
-from fleet.host.tuning import tune
+from fleet.host.tuning import settle, tune
 
 LOG = logging.getLogger("clawland.fleet")
 BACKLOG = 1024
@@ -73,6 +72,7 @@ async def serve(settings: ServeSettings) -> None:
 
     Raises SettingsError for what the user can mend in flags and files, CannotRun for what is missing or taken.
     """
+    tune()
     stop = stop_on_signals()
     lock = None if settings.sim_clock else DirectoryLock(settings.data)
     prepared = _prepare(settings)
@@ -110,13 +110,19 @@ def _login(settings: ServeSettings) -> Login:
 
 def _redis_password(settings: ServeSettings) -> str | None:
     if settings.redis_url is not None:
+        from fleet.host.redis_latest import check_url
+
         check_url(settings.redis_url)
     return read_secret_text(settings.redis_password_file) if settings.redis_password_file else None
 
 
 def _latest(prepared: Prepared, core: FleetCore) -> LatestCache:
     url = prepared.settings.redis_url
-    return RedisLatest(url, prepared.redis_password, partial(liveness, core)) if url else MemoryLatest()
+    if url is None:
+        return MemoryLatest()
+    from fleet.host.redis_latest import RedisLatest  # its library takes a tenth of a second to load
+
+    return RedisLatest(url, prepared.redis_password, partial(liveness, core))
 
 
 def _notify_urls(settings: ServeSettings) -> list[str]:
@@ -167,7 +173,7 @@ async def _run(prepared: Prepared, clock: Clock, tracer: Tracer, stop: asyncio.E
         serving = asyncio.create_task(http.serve(sockets=[prepared.listening]))
         work = (_keep_utc(runtime), keep_certificates(runtime, Authority(settings.data)))
         keeping = [asyncio.create_task(each) for each in work]
-        tune()
+        settle()
         _say_ready(settings, prepared.listening.getsockname()[1], target)
         try:
             await until(stop, runtime.pump.failed(), asyncio.shield(serving))
