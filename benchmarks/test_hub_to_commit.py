@@ -22,12 +22,10 @@ import pytest
 
 from benchmarks.gateways import KEY, Gateways
 from benchmarks.stores import RawPostgresql, RawSqlite, encoded
-from benchmarks.test_storing import A_COMMIT, BATCH, NODES, durable_postgres, payloads_of, rows_of, took_s
+from benchmarks.test_storing import A_COMMIT, BATCH, NODES, payloads_of, rows_of, took_s
 from firmware.wire.auth import mqtt_password
 from fleet.core.rows import ReadingRow
 from fleet.hub import HubAccess, MosquittoBroker
-
-__all__ = ["durable_postgres"]
 
 GATEWAYS = [f"gateway-{number:02}" for number in range(10)]
 PASSWORD = "of-the-manager"

@@ -9,7 +9,6 @@ many batches.
 import random
 import threading
 import time
-from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 
@@ -26,7 +25,6 @@ from fleet.host.storage import Storage
 from fleet.host.upkeep import Upkeep
 from fleet.host.writer import Job, Writer
 from fleet.wire import uplink
-from tests.servers import PostgresServer
 
 BATCH, A_COMMIT = 60, 64
 NODES = 500
@@ -35,14 +33,6 @@ IN_FLIGHT = 4 * A_COMMIT
 UTC_MS = 1_767_225_600_000
 LEAST_RATIO = 0.3
 """What fails the benchmark; the aim is 0.4."""
-
-
-@pytest.fixture(scope="module")
-def durable_postgres() -> Iterator[PostgresServer]:
-    """One that waits for the disk, as a real one does."""
-    server = PostgresServer(fsync=True)
-    yield server
-    server.remove()
 
 
 def rows_of(batches: range, since_ms: int = UTC_MS, step_ms: int = 1000) -> list[list[ReadingRow]]:
