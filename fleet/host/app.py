@@ -32,10 +32,10 @@ from fleet.host.stage import Stage
 from fleet.host.turnstile import Turnstile
 
 VERSION = "1"
-ROUTERS = (
+ROUTERS = (  # tried in this order: what is asked most comes first
+    fleet_routes,
     agent_routes,
     command_routes,
-    fleet_routes,
     life_routes,
     place_routes,
     rule_routes,
