@@ -30,17 +30,32 @@ from fleet.hub import HubAccess, MosquittoBroker
 GATEWAYS = [f"gateway-{number:02}" for number in range(10)]
 PASSWORD = "of-the-manager"
 IN_FLIGHT = 10 * A_COMMIT
-ROUNDS = 4
+ROUNDS = 3
 ROUND_BATCHES = 8 * A_COMMIT
-PACED_BATCHES = 1_000
+PACED_BATCHES = 500
 WARM_UP = 20
-LEAST_RATIO = {"sqlite": 0.1, "postgresql": 0.1}
 START_S = 30.0
 
 
 @contextmanager
+def embedded(directory: Path) -> Iterator[str]:
+    """`fleet hub` as a process of its own: its address."""
+    credentials = directory / "credentials.json"
+    gateways = {name: mqtt_password(bytes.fromhex(KEY)).decode() for name in GATEWAYS}
+    credentials.write_text(json.dumps({"manager": {"id": "fleet", "password": PASSWORD}, "gateways": gateways}))
+    credentials.chmod(0o600)
+    command = [sys.executable, "-m", "fleet.cli", "hub", "--port", "0", "--credentials", str(credentials)]
+    with subprocess.Popen([*command, "--log-level", "error"], stdout=subprocess.PIPE) as child:
+        try:
+            assert child.stdout
+            yield child.stdout.readline().decode().rpartition("/")[2].strip()
+        finally:
+            child.terminate()
+
+
+@contextmanager
 def mosquitto(directory: Path) -> Iterator[str]:
-    """The hub as a process of its own: its address."""
+    """Mosquitto as a process of its own: its address."""
     access = HubAccess({name: mqtt_password(bytes.fromhex(KEY)) for name in GATEWAYS}, "fleet", PASSWORD.encode())
     with asyncio.Runner() as runner:
         broker = MosquittoBroker(access=access, max_payload_bytes=1 << 18, directory=directory / "hub")
@@ -132,9 +147,20 @@ class Bench:
         return rows_of(range(first, first + batches), self._since_ms, 1)
 
 
-@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+HUBS = {"mosquitto": mosquitto, "embedded": embedded}
+LEAST_RATIO = {("sqlite", "mosquitto"): 0.08, ("postgresql", "mosquitto"): 0.15, ("sqlite", "embedded"): 0.05}
+"""What fails the benchmark; the aim is 0.4."""
+
+
+@pytest.mark.parametrize(("kind", "broker"), LEAST_RATIO)
 def test_batches_through_the_hub_to_their_commit(
-    benchmark, kind: str, full: bool, tmp_path: Path, request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]
+    benchmark,
+    kind: str,
+    broker: str,
+    full: bool,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     raw: RawSqlite | RawPostgresql
     options: list[str | Path] = []
@@ -145,7 +171,7 @@ def test_batches_through_the_hub_to_their_commit(
         url = server.make_database()
         raw = RawPostgresql(server.connect(url.rpartition("/")[2]))
         options += ["--database-url", url, "--database-password-file", server.password_file]
-    with mosquitto(tmp_path) as hub, serving(tmp_path, hub, *options):
+    with HUBS[broker](tmp_path) as hub, serving(tmp_path, hub, *options):
         bench = Bench(raw, hub)
         bench.warm_up()
         benchmark.pedantic(bench.round, (5 if full else 1,), rounds=ROUNDS, iterations=1)
@@ -162,5 +188,5 @@ def test_batches_through_the_hub_to_their_commit(
     }
     benchmark.extra_info.update(figures)
     with capsys.disabled():
-        print(f"\n{kind}: " + ", ".join(f"{name} {value}" for name, value in figures.items()))
-    assert figures["ratio"] >= 0
+        print(f"\n{kind}, {broker}: " + ", ".join(f"{name} {value}" for name, value in figures.items()))
+    assert figures["ratio"] >= LEAST_RATIO[kind, broker]

@@ -34,6 +34,4 @@ def latest_readings(connection: Connection) -> list[dict[str, Any]]:
     """One row a metric of each registered node."""
     query = text(_POSTGRESQL if connection.dialect.name == "postgresql" else _SQLITE)
     found = connection.execute(query, {"most": MOST_METRICS})
-    return [
-        dict(zip(ReadingRow._fields, (*row[:4], orjson.loads(row[4]), *row[5:]), strict=True)) for row in found.tuples()
-    ]
+    return [dict(zip(ReadingRow._fields, (*row[:4], orjson.loads(row[4]), *row[5:]), strict=True)) for row in found]

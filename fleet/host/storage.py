@@ -162,12 +162,12 @@ def _seen(connection: Connection, forgotten: Forgotten) -> list[Row]:
     for node, number, low, high in _stored_ranges(connection):
         found.setdefault((node, number), []).append((low, high))
     return [
-        {"node": node, "boot": number, "ranges": merged(ranges) if len(ranges) > 1 else ranges}
+        {"node": node, "boot": number, "ranges": [list(pair) for pair in merged(ranges)]}
         for (node, number), ranges in sorted(found.items())
     ]
 
 
-def _stored_ranges(connection: Connection) -> Iterator[tuple[str, int, int, int]]:
+def _stored_ranges(connection: Connection) -> Iterator[Any]:
     """Rows (node, boot, first, last).
 
     A boot that has as many readings as its numbers span has no gap. Only the others are looked at reading by reading,
@@ -177,13 +177,13 @@ def _stored_ranges(connection: Connection) -> Iterator[tuple[str, int, int, int]
     first, last = func.min(table.c.seq), func.max(table.c.seq)
     whole = select(table.c.node, table.c.boot, first, last, func.count()).group_by(table.c.node, table.c.boot)
     torn: list[tuple[str, int]] = []
-    for node, boot, low, high, stored in connection.execute(whole).tuples():
+    for node, boot, low, high, stored in connection.execute(whole):
         if stored == high - low + 1:
             yield node, boot, low, high
         else:
             torn.append((node, boot))
     for at in range(0, len(torn), LOOKUP_ROWS):
-        yield from connection.execute(_ranges_of(table, torn[at : at + LOOKUP_ROWS])).tuples()
+        yield from connection.execute(_ranges_of(table, torn[at : at + LOOKUP_ROWS]))
 
 
 def _ranges_of(table: Table, boots: Sequence[tuple[str, int]]) -> Select[Any]:

@@ -33,6 +33,9 @@ def node_json(view: View) -> Json:
     }
 
 
+_SHOWN = ("state", "heard_utc_ms", "metadata", "gateway", "home", "site", "type")
+
+
 class NodeTexts:
     """Nodes in a list as JSON text, each made anew only when something that it shows has changed."""
 
@@ -43,7 +46,15 @@ class NodeTexts:
         """`node_json` of a row of the registry."""
         doc = rows[node]["doc"]
         get = doc.get
-        shown = (get("state"), get("heard_utc_ms"), get("metadata"), get("gateway"), get("home"), get("site"), get("type"))
+        shown = (
+            get("state"),
+            get("heard_utc_ms"),
+            get("metadata"),
+            get("gateway"),
+            get("home"),
+            get("site"),
+            get("type"),
+        )
         made = self._made.get(node)
         if made is not None and made[0] == shown:
             return made[1]

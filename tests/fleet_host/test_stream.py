@@ -12,7 +12,7 @@ import pytest
 
 from fleet.host import stream, stream_routes
 from fleet.host.stream import EventStream, TooManyReaders
-from tests.fleet_host.stand import NODE, Served, problem, served
+from tests.fleet_host.stand import NODE, Served, problem, row, served
 
 URL = "/api/v1/events/stream"
 
@@ -79,6 +79,16 @@ async def test_a_reader_waits_for_what_happens_and_chooses_by_kind() -> None:
     for kind in ("reading.stored", "alert.raised"):
         tap.say(kind)
     assert (await waiting)[1] == "alert.raised"
+
+
+async def test_the_readings_of_a_commit_are_an_event_each() -> None:
+    tap = Tap()
+    reader = await tap.follow().begun()
+    tap.stream.on_stored([row(1), row(2)])
+    tap.say("node.up")
+    first = {"node": NODE, "boot": 7, "seq": 1, "metric": "temp"}
+    assert await reader.next() == ("abc-0", "reading.stored", first)
+    assert [(await reader.next())[:2] for _ in range(2)] == [("abc-1", "reading.stored"), ("abc-2", "node.up")]
 
 
 @pytest.mark.parametrize("last_id", ["abc-0", "abc-99", "fff-9", "nonsense", "abc-", "abc-١", "-1"])
