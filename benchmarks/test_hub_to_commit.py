@@ -30,9 +30,9 @@ from fleet.hub import HubAccess, MosquittoBroker
 GATEWAYS = [f"gateway-{number:02}" for number in range(10)]
 PASSWORD = "of-the-manager"
 IN_FLIGHT = 10 * A_COMMIT
-ROUNDS = 3
+ROUNDS = 2
 ROUND_BATCHES = 8 * A_COMMIT
-PACED_BATCHES = 500
+PACED_BATCHES = 150
 WARM_UP = 20
 START_S = 30.0
 

@@ -109,6 +109,14 @@ def test_what_was_taken_upon_a_commit_that_fails_is_taken_anew_without_it() -> N
     assert cloud.acks() == ["b-1", "b-0"] and sorted(row.seq for row in cloud.rows()) == [0, 1]
 
 
+@pytest.mark.parametrize(("quality", "raised"), [("exact", 1), ("corrected", 0), ("estimated", 0)])
+def test_how_well_its_time_is_known_is_stored_and_only_the_exact_raises_an_alert(quality: str, raised: int) -> None:
+    cloud = Cloud().started()
+    cloud.batch("b-0", cloud.reading(35.0, 0, time_quality=quality))
+    assert [row.time_quality for row in cloud.rows()] == [quality]
+    assert len(cloud.kinds("alert.raised")) == raised
+
+
 def test_what_becomes_sensitive_while_it_waits_for_the_database_goes_there_closed() -> None:
     cloud = Cloud().started()
     cloud.core.sensitive.vault = Vault([bytes(32)], random.Random(1).randbytes)

@@ -104,9 +104,11 @@ class Elsewhere:
         self.stream = EventStream(self.events.listeners, 0xABC)
         self.events.crowds.append(self.stream.on_stored)
 
-    async def write(self, _work: object, messages: list[str]) -> None:
-        for message in messages:
-            await self.told.put(message)
+    async def write(self, work: Callable[..., None], *args: object) -> None:
+        work(self, *args)
+
+    def execute(self, _statement: object, values: dict[str, str]) -> None:
+        self.told.put_nowait(values["payload"])
 
 
 async def test_the_readings_of_a_commit_reach_the_stream_of_a_follower_with_the_same_numbers() -> None:

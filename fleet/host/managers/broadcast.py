@@ -55,7 +55,7 @@ class Broadcaster:
                 self._news.clear()
                 gathered, self._gathered = self._gathered, []
                 with contextlib.suppress(StorageError):  # readers see the gap
-                    await self._runtime.write(_tell, list(payloads(self._life, gathered)))
+                    await self._runtime.write(_tell, self._life, gathered)
 
     def _on_hearing(self, _payload: str) -> None:
         self._until_s = time.monotonic() + TOLD_FOR_S
@@ -119,8 +119,9 @@ def _joined(life: str, first: int, some: list[bytes]) -> str:
     return (b'["%s",%d,[%s]]' % (life.encode(), first, b",".join(some))).decode()
 
 
-def _tell(connection: Any, messages: list[str]) -> None:
-    for message in messages:
+def _tell(connection: Any, life: str, gathered: list[Told]) -> None:
+    """On a thread: the texts of a large commit would keep the loop from its work."""
+    for message in payloads(life, gathered):
         ring(connection, HAPPENED, message)
 
 
