@@ -67,12 +67,9 @@ class Link:
         self.is_cut = True
         self.cuts += 1
 
-    def mark(self) -> int:
-        """What a message that is sent now carries, for `check_mark` where it arrives."""
-        return self.cuts if self.is_cut else 0
-
     def check_mark(self, mark: int) -> None:
-        """A message with this mark has arrived: in a cut that it was sent in, it should not have."""
+        """A message has arrived that was sent in the cut of this number (`cuts` then; 0: in none): it should not have
+        in that very cut."""
         if self.is_cut and mark == self.cuts:
             self.crossed_while_cut += 1
 

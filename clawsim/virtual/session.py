@@ -57,7 +57,8 @@ class Session:
         if self.connected and link is not None:
             _, topic, payload = send
             size = len(payload) + len(topic) + OVERHEAD_BYTES
-            link.transmit(UP, size, self._arrived_up, (self._generation, topic, payload, link.mark()))
+            mark = link.cuts if link.is_cut else 0  # for `Link.check_mark` where it arrives
+            link.transmit(UP, size, self._arrived_up, (self._generation, topic, payload, mark))
 
     def path(self, topic: str) -> Callable[[str, bytes], None]:
         """What takes messages for this client."""
@@ -67,7 +68,8 @@ class Session:
         link = self._link
         if link is not None:
             size = len(payload) + len(topic) + OVERHEAD_BYTES
-            link.transmit(DOWN, size, self._arrived_down, (self._generation, topic, payload, link.mark()))
+            mark = link.cuts if link.is_cut else 0
+            link.transmit(DOWN, size, self._arrived_down, (self._generation, topic, payload, mark))
 
     def dropped(self, silent: bool) -> None:
         """The broker is gone. The client hears of it over the link; after a power loss only when it says something to

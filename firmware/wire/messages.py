@@ -110,18 +110,6 @@ def _is_value(value: object) -> bool:
     return type(value) is bool
 
 
-_HEARTBEAT_COUNTS = (
-    ("interval_ms", MAX_MS),
-    ("uptime_ms", MAX_MS),
-    ("boot", MAX_BOOT),
-    ("next_seq", MAX_SEQ),
-    ("dropped", MAX_SEQ),
-    ("backlog", MAX_SEQ),
-    ("attach", MAX_SEQ),
-    ("n", MAX_SEQ),
-)
-
-
 def encode_heartbeat(
     fleet: str,
     boot: int,
@@ -158,14 +146,24 @@ def check_heartbeat(found: object) -> "dict | None":
     """A heartbeat with all counts of `encode_heartbeat`, or None; the interval is at least a second."""
     if not isinstance(found, dict) or not isinstance(found.get("fleet"), str):
         return None
-    for name, most in _HEARTBEAT_COUNTS:
-        value = found.get(name)
-        if type(value) is not int or not 0 <= value <= most:
+    try:
+        uptime_ms, boot, next_seq, dropped = found["uptime_ms"], found["boot"], found["next_seq"], found["dropped"]
+        interval_ms, backlog, attach, n = found["interval_ms"], found["backlog"], found["attach"], found["n"]
+    except KeyError:
+        return None
+    for value in (interval_ms, uptime_ms, boot, next_seq, dropped, backlog, attach, n):
+        if type(value) is not int:
             return None
+    if not (1000 <= interval_ms <= MAX_MS and 0 <= uptime_ms <= MAX_MS and 0 <= boot <= MAX_BOOT):
+        return None
+    if not (0 <= next_seq <= MAX_SEQ and 0 <= dropped <= MAX_SEQ and 0 <= backlog <= MAX_SEQ):
+        return None
+    if not (0 <= attach <= MAX_SEQ and 0 <= n <= MAX_SEQ):
+        return None
     version = found.get("version", "")
     if not isinstance(version, str) or len(version) > MAX_TEXT_CHARS:
         return None
-    return found if found["interval_ms"] >= 1000 else None
+    return found
 
 
 def encode_beacon(fleet: str, boot: int, n: int, attach: int) -> bytes:

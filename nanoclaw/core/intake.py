@@ -260,5 +260,6 @@ class Intake:
             self._core.send_node(node, "received", body)
         if bodies:
             node.received_ms = now_ms
-        if any(arrivals.owing for arrivals in node.arrivals.values()):
-            self._owing[node.id] = node
+        for arrivals in node.arrivals.values():
+            if arrivals.owing:
+                self._owing[node.id] = node

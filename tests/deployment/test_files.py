@@ -69,7 +69,7 @@ def test_a_secret_reaches_the_server_as_a_credential_and_its_variable_names_it(u
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--credential", "data=/etc/x"], "expected OPTION=FILE with one of database-password-file"),
+        (["--credential", "data=/etc/x"], "expected OPTION=FILE with one of data-key-file, database-password-file"),
         (["--credential", "hub-password-file"], "expected OPTION=FILE"),
         (["--credential", "hub-password-file=etc/x"], "is not an absolute path"),
         (["--config", "fleet.toml"], "is not an absolute path"),

@@ -58,6 +58,7 @@ def test_the_example_with_all_that_is_commented_out_is_a_sound_configuration(tmp
     lines = [line.removeprefix("# ") if "=" in line or "[[" in line else line for line in EXAMPLE.splitlines()]
     (tmp_path / "node.toml").write_text("\n".join(lines))
     write_key(tmp_path / "sensor-01.key", bytes(32))
+    write_key(tmp_path / "sensor-01.sealing.key", bytes(range(32)))
     core = load_settings(tmp_path / "node.toml").core
     assert [sensor["metric"] for sensor in core["sensors"]] == ["temp", "co2"]
     assert core["sleep"] and core["rules"][0]["clear"]["value"] == 29

@@ -32,7 +32,7 @@ BEYOND_SCHEMA = (
     "POST /api/v1/fleet/renew",
     "POST /api/v1/fleet/enrol",
     *(f"GET /api/v1/fleet/{list}" for list in ("alerts", "audit", "dead-letters", "maintenance", "readings")),
-    *(f"GET /api/v1/fleet/nodes/{{node_id}}/{list}" for list in ("readings", "events")),
+    *(f"GET /api/v1/fleet/nodes/{{node_id}}/{list}" for list in ("readings", "events", "summaries")),
 )
 
 
