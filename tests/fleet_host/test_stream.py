@@ -123,7 +123,8 @@ async def test_the_readings_of_a_commit_reach_the_stream_of_a_follower_with_the_
     leader.events.write("node.down", {"node": NODE}, 0)
     follower = EventStream([], None)
     reader = await Reader(follower.read(None, [])).begun()
-    said = await leader.told.get()
+    async with asyncio.timeout(10):
+        said = await leader.told.get()
     life, first, events = json.loads(said)
     follower.take_over(life, first, [(kind, fields) for kind, fields in events])
     there = [await reader.next() for _ in range(4)]
