@@ -23,7 +23,7 @@ from fleet.host.storage import Storage, sqlite_url
 from fleet.host.tokens import issue, load_key
 
 NODES = 10_000
-CONNECTIONS, ROUNDS, REQUESTS = 4, 4, 150
+CONNECTIONS, ROUNDS, REQUESTS = 4, 3, 150
 LIMITS = (20, 100)
 PATH = "/api/v1/fleet/nodes"
 LEAST_RATIO = 0.3

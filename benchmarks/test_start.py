@@ -20,7 +20,7 @@ from fleet.host.storage import Storage
 from tests.servers import PostgresServer
 
 NODES, READINGS_EACH = 10_000, 6
-STARTS = 2
+STARTS = 1
 MOST_S, MOST_CPU_S = 6.0, 3.0
 """What fails the benchmark; the aim is two seconds, on a machine that does nothing else."""
 
