@@ -9,7 +9,6 @@ many batches.
 import random
 import threading
 import time
-from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 
@@ -26,7 +25,6 @@ from fleet.host.storage import Storage
 from fleet.host.upkeep import Upkeep
 from fleet.host.writer import Job, Writer
 from fleet.wire import uplink
-from tests.servers import PostgresServer
 
 BATCH, A_COMMIT = 60, 64
 NODES = 500
@@ -37,19 +35,11 @@ LEAST_RATIO = 0.3
 """What fails the benchmark; the aim is 0.4."""
 
 
-@pytest.fixture(scope="module")
-def durable_postgres() -> Iterator[PostgresServer]:
-    """One that waits for the disk, as a real one does."""
-    server = PostgresServer(fsync=True)
-    yield server
-    server.remove()
-
-
-def rows_of(batches: range) -> list[list[ReadingRow]]:
-    """A gateway's minutes: each batch has one reading of each of 60 nodes."""
+def rows_of(batches: range, since_ms: int = UTC_MS, step_ms: int = 1000) -> list[list[ReadingRow]]:
+    """A gateway's minutes: each batch has one reading of each of 60 nodes, and is `step_ms` after the one before."""
     found = []
     for number in batches:
-        at_ms = UTC_MS + number * 1000
+        at_ms = since_ms + number * step_ms
         found.append(
             [
                 ReadingRow(

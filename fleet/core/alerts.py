@@ -4,6 +4,7 @@ A rule that only compares is evaluated here as gateways evaluate it; `fleet.core
 transaction changes here is undone if it fails, so that a batch can come again as if for the first time.
 """
 
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ from firmware.wire.rules import Episodes
 from fleet.core.conditions import Key, Sample
 from fleet.core.conditions import in_scope as is_in_scope
 from fleet.core.errors import Unknown
-from fleet.core.rows import ReadingRow, Secret, plain_of
+from fleet.core.rows import ReadingRow, plain_of
 from fleet.core.transaction import Transaction, Undo
 from fleet.core.watch import NO_NODE, Change, Watch, row_id
 from fleet.wire.condition import is_per_node
@@ -31,7 +32,8 @@ class Alerts:
         self._episodes = Episodes()
         self._watch = Watch(self.is_in_scope, core.config.for_lag_ms, self.knows)
         self._pending = restored.get("pending", [])
-        self._evaluated: dict[Key, int] = {}
+        self._skipped: dict[Key, int] = {}  # up to which time of reading a gateway has decided
+        self._metrics: frozenset[str] = frozenset()  # that a rule is about
         self.rules: dict[str, Message] = {}
         """The rules in force, by name."""
         self.rows: dict[str, Message] = {row["id"]: dict(row) for row in restored.get("alerts", [])}
@@ -39,15 +41,16 @@ class Alerts:
         for found in restored.get("latest", []):
             row = ReadingRow(**found)
             self.latest[row.node, row.metric] = row
-            self._evaluated[row.node, row.metric] = min(row.utc_ms, row.stored_utc_ms)
 
     def set_rules(self, rules: list[Message], now_ms: int) -> tuple[list[Message], list[Any]]:
         """Evaluate these rules from now on; the alert rows that end because of it, and what else is to be written."""
         core = self._core
         self.rules = {rule["name"]: rule for rule in rules}
         ended = self._end_orphans(core.utc_ms(now_ms))
-        self._episodes.set_rules([rule for rule in rules if is_plain(rule)])
+        plain = [rule for rule in rules if is_plain(rule)]
+        self._episodes.set_rules(plain)
         stale = self._watch.set_rules(rule for rule in rules if not is_plain(rule))
+        self._metrics = self._watch.metrics.union(rule["when"]["metric"] for rule in plain)
         self._episodes.open.clear()
         self._watch.open.clear()
         for row in self.rows.values():
@@ -63,25 +66,41 @@ class Alerts:
         self._watch.restore(self._pending)
         self._learn(now_ms)
 
-    def on_reading(self, row: ReadingRow, now_ms: int, tx: Transaction) -> list[Message]:
-        """The alert rows that a new reading changes; late ones, and those overtaken by a later one, change nothing."""
-        key = (row.node, row.metric)
-        utc_ms = row.stored_utc_ms
-        if utc_ms - row.utc_ms > self._late_ms or row.utc_ms < self._evaluated.get(key, 0):
-            return []
-        before = (self._evaluated.get(key), self.latest.get(key))
-        self._evaluated[key] = min(row.utc_ms, utc_ms)  # a stamp from the future must not silence the present
+    def on_reading(
+        self, row: ReadingRow, now_ms: int, tx: Transaction, before: dict[Key, ReadingRow | None]
+    ) -> Sequence[Message]:
+        """The alert rows that a new reading changes; late ones, and those overtaken by a later one, change nothing.
+
+        `before` notes the latest reading that this one replaces, for `forget`.
+        """
+        node, _, _, metric, _, _, read_ms, _, _, utc_ms = row
+        key = (node, metric)
+        last = self.latest.get(key)
+        # A stamp from the future must not silence the present: of the last reading, the earlier of its times counts.
+        if utc_ms - read_ms > self._late_ms or (last is not None and read_ms < last[6] and read_ms < last[9]):
+            return ()
+        if self._skipped and read_ms < self._skipped.get(key, 0):
+            return ()
+        before.setdefault(key, last)
         self.latest[key] = row
-        value: Any = row.value
-        if type(value) is Secret:
-            value = value.plain
+        if metric not in self._metrics:
+            return ()
+        return self._judge(key, row, now_ms, tx)
+
+    def forget(self, before: dict[Key, ReadingRow | None]) -> None:
+        """The readings of a transaction that failed: what was the latest before is it again."""
+        for key, row in before.items():
+            _put_back(self.latest, key, row)
+
+    def _judge(self, key: Key, row: ReadingRow, now_ms: int, tx: Transaction) -> list[Message]:
+        """What the rules about its metric say of a reading."""
+        value: Any = plain_of(row.value)
         changes = () if value is None else self._episodes.evaluate(row.node, row.metric, value, row.boot, row.seq)
-        tx.undo.append(partial(self._restore, key, before))
         if not changes and row.metric not in self._watch.metrics:
             return []
         found = [self._plain(rule, episode, raised, row, tx.undo) for rule, episode, raised in changes]
         if row.metric in self._watch.metrics:
-            at_ms = now_ms - max(0, utc_ms - row.utc_ms)
+            at_ms = now_ms - max(0, row.stored_utc_ms - row.utc_ms)
             sample = Sample(at_ms, value, row.boot, row.seq)
             found += [self._watched(change, tx.undo) for change in self._watch.on_sample(key, sample, now_ms, tx)]
         return found
@@ -168,9 +187,9 @@ class Alerts:
         if definition is None or utc_ms is None or not is_plain(definition):
             return
         key = (node, definition["when"]["metric"])
-        before = self._evaluated.get(key)
-        self._evaluated[key] = max(utc_ms, before or 0)
-        undo.append(lambda: _put_back(self._evaluated, key, before))
+        before = self._skipped.get(key)
+        self._skipped[key] = max(utc_ms, before or 0)
+        undo.append(lambda: _put_back(self._skipped, key, before))
 
     def _plain(self, rule: Message, episode: str, raised: bool, row: ReadingRow, undo: list[Undo]) -> Message:
         return self._change(Change(rule, episode, raised, row.node, plain_of(row.value), 0), row.utc_ms, undo)
@@ -240,10 +259,6 @@ class Alerts:
             closed = next((key for key, kept in self.rows.items() if kept["state"] == "cleared"), None)
             if closed is not None:
                 del self.rows[closed]
-
-    def _restore(self, key: Key, before: tuple[int | None, ReadingRow | None]) -> None:
-        _put_back(self._evaluated, key, before[0])
-        _put_back(self.latest, key, before[1])
 
     def _unraise(self, key: Key, episode: str) -> None:
         self._open_of(key[0]).pop(key, None)

@@ -28,3 +28,5 @@ class FleetConfig:
     notify_attempts: int = 5
     kept_commands: int = 10_000
     """Finished commands and alerts that stay in memory; the database keeps them all."""
+    tells_each_reading: bool = True
+    """Each stored reading is an event of its own; otherwise those of a commit are one output, `Stored`."""

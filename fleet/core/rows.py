@@ -1,4 +1,4 @@
-"""The rows that the core asks its host to store."""
+"""The rows that the core asks its host to store, and what it says of them."""
 
 from typing import NamedTuple
 
@@ -57,3 +57,9 @@ class ReadingRow(NamedTuple):
     """`exact`, or `estimated` where only bounds are known."""
     gateway: str
     stored_utc_ms: int
+
+
+class Stored(NamedTuple):
+    """These readings are stored: one output for the many events `reading.stored` of a commit."""
+
+    rows: list[ReadingRow]

@@ -39,10 +39,10 @@ from fleet.host.storage import StorageError
 from fleet.host.turnstile import Turnstile
 
 VERSION = "1"
-ROUTERS = (
+ROUTERS = (  # tried in this order: what is asked most comes first
+    fleet_routes,
     agent_routes,
     command_routes,
-    fleet_routes,
     life_routes,
     maintenance_routes,
     notification_routes,

@@ -19,7 +19,7 @@ from fleet.host.stage import Stage
 from fleet.host.storage import StorageError
 from fleet.host.summary_routes import add_summaries
 from fleet.host.tokens import Caller
-from fleet.host.views import NODE_STATUS, alert_json, gateway_json, node_detail_json, node_json, node_type_of
+from fleet.host.views import NODE_STATUS, NodeTexts, alert_json, gateway_json, node_detail_json, node_type_of
 
 MAX_NODES_PAGE = 100
 DEFAULT_PAGE = 1_000
@@ -55,6 +55,8 @@ def router(stage: Stage, doors: Doorkeeper) -> APIRouter:
 
 
 def _add_members(routes: APIRouter, stage: Stage) -> None:
+    texts = NodeTexts()
+
     @routes.get("/nodes", summary="Nodes, by id", responses=problem_docs(**DENIED))
     async def nodes(
         node_type: Annotated[NodeType | None, Query(description="only of this type")] = None,
@@ -63,11 +65,11 @@ def _add_members(routes: APIRouter, stage: Stage) -> None:
         page: Annotated[int, Query(ge=1, le=1_000_000)] = 1,
         limit: Annotated[int, Query(ge=1, le=MAX_NODES_PAGE)] = 20,
     ) -> Response:
-        core = stage.runtime.core
-        found = core.registry.node_ids()
+        registry = stage.runtime.core.registry
+        found = registry.node_ids()
         if (node_type, status, location) != (None, None, None):
-            found = _selected(core.registry.nodes, found, node_type, status, location)
-        some = [node_json(core.node_view(node)) for node in found[(page - 1) * limit : page * limit]]
+            found = _selected(registry.nodes, found, node_type, status, location)
+        some = [texts(registry.nodes, node) for node in found[(page - 1) * limit : page * limit]]
         return answer({"nodes": some, "pagination": {"page": page, "limit": limit, "total": len(found)}})
 
     @routes.get("/gateways", summary="Gateways, by id", responses=problem_docs(**DENIED))

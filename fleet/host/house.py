@@ -8,7 +8,7 @@ import secrets
 import socket
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from sqlalchemy import URL
@@ -34,11 +34,11 @@ from fleet.host.managers.turns import Managers
 from fleet.host.pace import SAMPLE_S
 from fleet.host.pki.authority import Authority
 from fleet.host.pki.keeping import hub_files, keep_certificates
-from fleet.host.redis_latest import RedisLatest
 from fleet.host.runtime import Runtime
 from fleet.host.settings import ServeSettings
 from fleet.host.stage import Stage
 from fleet.host.storage import Row, Storage, StorageError
+from fleet.host.tuning import settle, unsettle
 
 LOG = logging.getLogger("clawland.fleet")
 UTC_AGAIN_S = 60.0
@@ -132,7 +132,7 @@ async def take_turns(house: House) -> None:
 async def lead(house: House, storage: Storage, managers: Managers | None, term: Term | None) -> None:
     """Runs the core until the server is to stop, or the term is over."""
     prepared, settings = house.prepared, house.prepared.settings
-    core, restored = await _make_core(storage, prepared.inventory, house.clock)
+    core, restored = await _make_core(storage, prepared, house.clock)
     async with _hub(settings, core, prepared.login) as target:
         kept = (prepared.retention_ms, _latest(prepared, core), term)
         runtime = Runtime(core, house.clock, storage, prepared.login, target, house.tracer, prepared.urls, *kept)
@@ -140,9 +140,11 @@ async def lead(house: House, storage: Storage, managers: Managers | None, term: 
         try:
             async with managers.leading(runtime, term) if managers and term else contextlib.nullcontext():
                 runtime.start()
+                settle()
                 house.begin(target)
                 await _work(house, runtime, term)
         finally:
+            unsettle()
             if not await runtime.close():
                 LOG.error("the database did not finish in time; what was not acknowledged will come again")
 
@@ -164,17 +166,22 @@ async def _work(house: House, runtime: Runtime, term: Term | None) -> None:
 
 def _latest(prepared: Prepared, core: FleetCore) -> LatestCache:
     url = prepared.settings.redis_url
-    return RedisLatest(url, prepared.redis_password, partial(liveness, core), prepared.vault) if url else MemoryLatest()
+    if url is None:
+        return MemoryLatest()
+    from fleet.host.redis_latest import RedisLatest  # its library takes a tenth of a second to load
+
+    return RedisLatest(url, prepared.redis_password, partial(liveness, core), prepared.vault)
 
 
-async def _make_core(
-    storage: Storage, inventory: Inventory | None, clock: Clock
-) -> tuple[FleetCore, dict[str, list[Row]]]:
+async def _make_core(storage: Storage, prepared: Prepared, clock: Clock) -> tuple[FleetCore, dict[str, list[Row]]]:
     try:
         restored = with_liveness(await asyncio.to_thread(storage.load))
     except StorageError as error:
         raise CannotRun(str(error)) from None
-    config = FleetConfig(fleet_id=inventory.fleet) if inventory else FleetConfig()
+    inventory = prepared.inventory
+    config = FleetConfig(tells_each_reading=prepared.settings.trace is not None)
+    if inventory:
+        config = replace(config, fleet_id=inventory.fleet)
     now_ms = clock.now_ms()
     try:
         core = FleetCore(config, restored, random.Random(secrets.randbits(256)), now_ms, storage.vault)

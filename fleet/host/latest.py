@@ -111,7 +111,7 @@ class MemoryLatest:
     up = True
 
     def __init__(self) -> None:
-        self._values: dict[str, Values] = {}
+        self._values: dict[str, Values] = {}  # of the nodes that somebody has asked about
         self._complete: set[str] = set()
         self._state = object()
 
@@ -123,6 +123,8 @@ class MemoryLatest:
 
     async def find(self, nodes: Sequence[str]) -> Found:
         """See `LatestCache`."""
+        for node in nodes:
+            self._values.setdefault(node, {})  # what is committed from now on is noted
         return Found({node: dict(self._values[node]) for node in nodes if node in self._complete}, self._state)
 
     async def fill(self, read: Mapping[str, Values], state: object) -> None:
@@ -137,8 +139,10 @@ class MemoryLatest:
 
     def note(self, rows: Iterable[ReadingRow]) -> None:
         """See `LatestCache`."""
+        asked = self._values
         for row in rows:
-            put_newer(self._values.setdefault(row.node, {}), row)
+            if row[0] in asked:
+                put_newer(asked[row[0]], row)
 
     def note_alive(self, member: str) -> None:
         """In this process the core knows."""

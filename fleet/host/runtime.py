@@ -14,7 +14,7 @@ from firmware.hosting.pump import Pump
 from firmware.hosting.trace import Tracer
 from firmware.wire.outputs import Connect, Disconnect, Notify, Send, Store
 from fleet.core.manager import FleetCore
-from fleet.core.rows import ReadingRow, Secret
+from fleet.core.rows import ReadingRow, Secret, Stored
 from fleet.host.latest import LatestCache, MemoryLatest, Values, stored_latest
 from fleet.host.managers.term import Term
 from fleet.host.notify import Notifier
@@ -34,18 +34,28 @@ T = TypeVar("T")
 
 
 class EventTap:
-    """A tracer that also counts events by kind and tells whoever listens, in the order in which they happen."""
+    """A tracer that also counts events by kind and tells whoever listens, in the order in which they happen.
+
+    `crowds` are told of the readings of a whole commit, where no trace has to have a line for each.
+    """
 
     def __init__(self, tracer: Tracer) -> None:
         self._tracer = tracer
         self.counts: dict[str, int] = {}
         self.listeners: list[Callable[[str, Mapping[str, Any]], None]] = []
+        self.crowds: list[Callable[[Sequence[ReadingRow]], None]] = []
 
     def write(self, kind: str, fields: Mapping[str, Any], now_ms: int) -> None:
         self._tracer.write(kind, fields, now_ms)
         self.counts[kind] = self.counts.get(kind, 0) + 1
         for listener in self.listeners:
             listener(kind, fields)
+
+    def on_stored(self, rows: Sequence[ReadingRow]) -> None:
+        """As many events `reading.stored`."""
+        self.counts["reading.stored"] = self.counts.get("reading.stored", 0) + len(rows)
+        for crowd in self.crowds:
+            crowd(rows)
 
 
 class Runtime:
@@ -188,6 +198,7 @@ class Runtime:
         return {
             Send: lambda output: self._send(output.topic, output.payload),
             Store: self._store,
+            Stored: lambda output: self.events.on_stored(output.rows),
             Connect: lambda output: self.hub.connect(output.target),
             Disconnect: lambda output: self.hub.disconnect(),
             Notify: self._notify,

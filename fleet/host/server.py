@@ -26,7 +26,6 @@ from fleet.host.local_hub import MANAGER
 from fleet.host.lock import DirectoryLock
 from fleet.host.pki.authority import Authority
 from fleet.host.pki.keeping import manager_tls
-from fleet.host.redis_latest import check_url
 from fleet.host.settings import (
     ServeSettings,
     SettingsError,
@@ -39,6 +38,7 @@ from fleet.host.settings import (
 from fleet.host.stage import Stage
 from fleet.host.storage import Storage, StorageError
 from fleet.host.tokens import TokenError
+from fleet.host.tuning import tune
 
 BACKLOG = 1024
 
@@ -48,6 +48,7 @@ async def serve(settings: ServeSettings) -> None:
 
     Raises SettingsError for what the user can mend in flags and files, CannotRun for what is missing or taken.
     """
+    tune()
     stop = stop_on_signals()
     shared = settings.database_url is not None  # several managers may share keys and certificates, too
     lock = None if settings.sim_clock else DirectoryLock(settings.data, shared)
@@ -87,6 +88,8 @@ def _login(settings: ServeSettings) -> Login:
 
 def _redis_password(settings: ServeSettings) -> str | None:
     if settings.redis_url is not None:
+        from fleet.host.redis_latest import check_url
+
         check_url(settings.redis_url)
     return read_secret_text(settings.redis_password_file) if settings.redis_password_file else None
 

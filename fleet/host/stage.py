@@ -54,6 +54,7 @@ class Stage:
         self.pace = Pace(runtime.totals, self.opened_s)
         self.desk = CommandDesk(runtime)
         self.stream = EventStream(runtime.events.listeners, runtime.core.boot if outbox is None else None)
+        runtime.events.crowds.append(self.stream.on_stored)
         self.accounts = Accounts(runtime, keys, restored.get("users", []), restored.get("tokens", []))
         self.is_open = True
 

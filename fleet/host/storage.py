@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, Protocol
 
-from sqlalchemy import URL, Connection, Insert, Table, and_, delete, func, insert, select, tuple_
+from sqlalchemy import URL, Connection, Insert, Select, Table, and_, delete, func, insert, select, tuple_
 from sqlalchemy.exc import SQLAlchemyError
 
 from fleet.core.rows import ReadingRow, Secret, Value, same_content
@@ -90,8 +90,7 @@ class Storage:
         """
         with self.reading() as connection:
             found = {name: _rows(connection, table) for name, table in CORE_TABLES.items()}
-            nodes = [row["id"] for row in found["nodes"]]
-            return found | {"seen": _seen(connection, self.forgotten), "latest": latest_readings(connection, nodes)}
+            return found | {"seen": _seen(connection, self.forgotten), "latest": latest_readings(connection)}
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -225,18 +224,33 @@ def _seen(connection: Connection, forgotten: Forgotten) -> list[Row]:
     ]
 
 
-def _stored_ranges(connection: Connection) -> Iterable[Any]:
+def _stored_ranges(connection: Connection) -> Iterator[Any]:
     """Rows (node, boot, first, last).
 
-    Consecutive numbers differ from their rank by the same amount, so that amount names the range.
+    A boot that has as many readings as its numbers span has no gap. Only the others are looked at reading by reading,
+    which takes far longer.
     """
     table = IDENTITIES if connection.dialect.name == "postgresql" else READINGS
+    first, last = func.min(table.c.seq), func.max(table.c.seq)
+    whole = select(table.c.node, table.c.boot, first, last, func.count()).group_by(table.c.node, table.c.boot)
+    torn: list[tuple[str, int]] = []
+    for node, boot, low, high, stored in connection.execute(whole):
+        if stored == high - low + 1:
+            yield node, boot, low, high
+        else:
+            torn.append((node, boot))
+    for at in range(0, len(torn), LOOKUP_ROWS):
+        yield from connection.execute(_ranges_of(table, torn[at : at + LOOKUP_ROWS]))
+
+
+def _ranges_of(table: Table, boots: Sequence[tuple[str, int]]) -> Select[Any]:
+    """Consecutive numbers differ from their rank by the same amount, so that amount names the range."""
     boot = (table.c.node, table.c.boot)
     rank = func.row_number().over(partition_by=boot, order_by=table.c.seq)
-    ranked = select(*boot, table.c.seq, (table.c.seq - rank).label("gap")).subquery()
+    some = select(*boot, table.c.seq, (table.c.seq - rank).label("gap")).where(tuple_(*boot).in_(boots))
+    ranked = some.subquery()
     first, last = func.min(ranked.c.seq), func.max(ranked.c.seq)
-    query = select(ranked.c.node, ranked.c.boot, first, last).group_by(ranked.c.node, ranked.c.boot, ranked.c.gap)
-    return connection.execute(query)
+    return select(ranked.c.node, ranked.c.boot, first, last).group_by(ranked.c.node, ranked.c.boot, ranked.c.gap)
 
 
 def _differing(connection: Connection, rows: Sequence[ReadingRow]) -> list[ReadingRow]:

@@ -7,11 +7,13 @@ goes on from there while the buffer reaches that far.
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping
-from itertools import islice
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from itertools import islice, repeat
 from typing import Any
 
 import orjson
+
+from fleet.core.rows import ReadingRow
 
 MOST_EVENTS = 20_000
 MOST_READERS = 100
@@ -19,7 +21,16 @@ MOST_AT_ONCE = 500  # events in one write to a reader
 KEEP_ALIVE_S = 15.0
 
 Listener = Callable[[str, Mapping[str, Any]], None]
+Fields = Mapping[str, Any] | ReadingRow
+"""Of an event; a stored reading stands for those of `reading.stored`, which are made when somebody reads them."""
 _RESET = {"message": "the events since then are not kept any more; read the state again"}
+
+
+def shown(fields: Fields) -> dict[str, Any]:
+    """What readers see of an event; of a reading that does not include its value."""
+    if isinstance(fields, ReadingRow):
+        return {"node": fields.node, "boot": fields.boot, "seq": fields.seq, "metric": fields.metric}
+    return dict(fields)
 
 
 class TooManyReaders(Exception):
@@ -32,7 +43,7 @@ class EventStream:
     def __init__(self, listeners: list[Listener], life: int | None, most: int = MOST_EVENTS) -> None:
         """`life`: None for one that repeats another server's, see `take_over`."""
         self._life = "" if life is None else f"{life:x}"
-        self._events: deque[tuple[str, Mapping[str, Any]]] = deque(maxlen=most)
+        self._events: deque[tuple[str, Fields]] = deque(maxlen=most)
         self._next = 0
         self._readers = 0
         self._closed = False
@@ -71,6 +82,12 @@ class EventStream:
         self._next += len(events)
         self._wake()
 
+    def on_stored(self, rows: Sequence[ReadingRow]) -> None:
+        """These readings are stored: an event each, made when somebody reads it."""
+        self._events.extend(zip(repeat("reading.stored"), rows))
+        self._next += len(rows)
+        self._wake()
+
     def close(self) -> None:
         """Lets every reader go."""
         self._closed = True
@@ -90,11 +107,10 @@ class EventStream:
         self._readers += 1
         self._arrived.set()
         try:
-            place = self._next if start is None else start
+            life, place = self._life, self._next if start is None else start
             yield b": the events of the fleet\n\n"
             if start is None:
                 yield self._line(place - 1, "stream.reset", _RESET)
-            life = self._life
             while not self._closed:
                 if life != self._life:  # another server's events from now on; the first such are no change
                     known, life, place = bool(life), self._life, self._first
@@ -136,13 +152,13 @@ class EventStream:
             return False
         return True
 
-    def _line(self, number: int, kind: str, fields: Mapping[str, Any]) -> bytes:
+    def _line(self, number: int, kind: str, fields: Fields) -> bytes:
         """One event as the HTML standard (section 9.2) has it."""
         return b"id: %s-%d\nevent: %s\ndata: %s\n\n" % (
             self._life.encode(),
             number,
             kind.encode(),
-            orjson.dumps(dict(fields), default=str),
+            orjson.dumps(shown(fields), default=str),
         )
 
     def _place_of(self, last_id: str | None) -> int | None:

@@ -1,7 +1,10 @@
 """The core's views in the words of the public API: ids spelt out, times as ISO 8601, states as users know them."""
 
+import copy
 from collections.abc import Mapping
 from typing import Any
+
+import orjson
 
 from fleet.host.readings import utc_text
 
@@ -28,6 +31,38 @@ def node_json(view: View) -> Json:
         "metadata": (view.get("metadata") or {})
         | {"site": view.get("site"), "gateway": view.get("gateway"), "home": view.get("home")},
     }
+
+
+_SHOWN = ("state", "heard_utc_ms", "metadata", "gateway", "home", "site", "type")
+
+
+class NodeTexts:
+    """Nodes in a list as JSON text, each made anew only when something that it shows has changed."""
+
+    def __init__(self) -> None:
+        self._made: dict[str, tuple[tuple[Any, ...], orjson.Fragment]] = {}
+
+    def __call__(self, rows: Mapping[str, View], node: str) -> orjson.Fragment:
+        """`node_json` of a row of the registry."""
+        doc = rows[node]["doc"]
+        get = doc.get
+        shown = (
+            get("state"),
+            get("heard_utc_ms"),
+            get("metadata"),
+            get("gateway"),
+            get("home"),
+            get("site"),
+            get("type"),
+        )
+        made = self._made.get(node)
+        if made is not None and made[0] == shown:
+            return made[1]
+        text = orjson.Fragment(orjson.dumps(node_json({"id": node, **doc})))
+        if len(self._made) > len(rows):
+            self._made.clear()  # of nodes that are gone
+        self._made[node] = (copy.deepcopy(shown), text)
+        return text
 
 
 def node_detail_json(view: View) -> Json:

@@ -115,6 +115,8 @@ def decode_batch(payload: bytes) -> tuple[str | None, list[Message], list[tuple[
         batch, readings = text_of(message, "batch"), message.get("readings")
     if not isinstance(readings, list) or len(readings) > MAX_BATCH_READINGS:
         raise Rejected(f"readings is not a list of at most {MAX_BATCH_READINGS}")
+    if all(map(_is_usual, readings)):
+        return batch, readings, []
     good, bad = [], []
     for reading in readings:
         try:
@@ -123,6 +125,25 @@ def decode_batch(payload: bytes) -> tuple[str | None, list[Message], list[tuple[
         except Rejected as error:
             bad.append((reading, str(error)))
     return batch, good, bad
+
+
+def _is_usual(reading: Any) -> bool:
+    """Whether `reading` is one as our gateways send them all day, and good: what `check_reading` finds out, quicker."""
+    try:
+        unit, boot, seq, utc_ms = reading.get("unit"), reading["boot"], reading["seq"], reading["utc_ms"]
+        return (
+            reading["sensor"] in _KNOWN_IDS
+            and reading["metric"] in _KNOWN_METRICS
+            and type(reading["value"]) is float
+            and (unit is None or unit in _KNOWN_UNITS)
+            and type(boot) is type(seq) is type(utc_ms) is int
+            and 0 <= boot <= MAX_BOOT
+            and 0 <= seq <= MAX_SEQ
+            and 0 <= utc_ms <= MAX_UTC_MS
+            and ("time_quality" not in reading or reading["time_quality"] in TIME_QUALITIES)
+        )
+    except (AttributeError, KeyError, TypeError):  # not an object, a member less, one that is no text
+        return False
 
 
 def check_reading(reading: Any) -> None:
@@ -136,7 +157,7 @@ def check_reading(reading: Any) -> None:
     if type(value) is not float:
         _check_value_of(reading)
     unit = reading.get("unit")
-    if unit is not None and not (isinstance(unit, str) and len(unit) <= MAX_TEXT_CHARS and "\0" not in unit):
+    if unit is not None and not _cached(unit, _KNOWN_UNITS, _is_short_text):
         raise Rejected("a unit is not a short text")
     if reading.get("time_quality", "exact") not in TIME_QUALITIES:
         raise Rejected(f"a time_quality is none of {', '.join(TIME_QUALITIES)}")
@@ -172,6 +193,7 @@ def check_value(value: Any) -> None:
 
 _KNOWN_IDS: set[str] = set()
 _KNOWN_METRICS: set[str] = set()
+_KNOWN_UNITS: set[str] = set()
 _MOST_KNOWN = 20_000
 
 
@@ -183,6 +205,10 @@ def valid_id_cached(text: object) -> bool:
 def valid_metric_cached(text: object) -> bool:
     """`valid_metric`, quick for the few metrics that come again and again."""
     return (type(text) is str and text in _KNOWN_METRICS) or _cached(text, _KNOWN_METRICS, valid_metric)
+
+
+def _is_short_text(text: object) -> bool:
+    return isinstance(text, str) and len(text) <= MAX_TEXT_CHARS and "\0" not in text  # PostgreSQL keeps no NUL
 
 
 def _cached(text: object, known: set[str], check: Any) -> bool:

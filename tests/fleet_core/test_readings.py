@@ -1,5 +1,6 @@
 """Readings in the cloud: stored once, acknowledged after the commit, never lost to a failing database."""
 
+import random
 from typing import Any
 
 import pytest
@@ -7,8 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from fleet.core.ingest import MOST_READINGS
+from fleet.core.rows import Secret, Stored
+from fleet.core.vault import Vault
 from tests.conftest import FULL
-from tests.fleet_core.rig import BOOT, EPOCH_MS, Cloud, Crash, Send
+from tests.fleet_core.rig import BOOT, EPOCH_MS, Cloud, Crash, Send, Store
 from tests.wire.strategies import ANY_JSON, garbage
 
 
@@ -89,6 +93,66 @@ def test_a_batch_whose_commit_failed_is_not_acknowledged_and_counts_as_new_when_
     cloud.batch("b-1", cloud.reading(35.0, 0))
     assert cloud.acks() == ["b-1"] and len(cloud.rows()) == 1
     assert cloud.kinds("alert.raised") == ["alert.raised"], "undone with the transaction, and raised now"
+
+
+def test_what_was_taken_upon_a_commit_that_fails_is_taken_anew_without_it() -> None:
+    cloud = Cloud().started()
+    cloud.hold_stores = True
+    cloud.batch("b-0", cloud.reading(35.0, 0))
+    cloud.batch("b-1", cloud.reading(36.0, 1))
+    cloud.core.store_failed(cloud.held.pop(0).token, "database is gone", cloud.now_ms)
+    cloud.pump()
+    cloud.finish_stores()
+    assert cloud.acks() == ["b-1"] and [row.seq for row in cloud.rows()] == [1]
+    assert [event["id"] for event in cloud.events("alert.raised")] == [f"hot:sensor-01:{BOOT}:1"]
+    cloud.batch("b-0", cloud.reading(35.0, 0))
+    assert cloud.acks() == ["b-1", "b-0"] and sorted(row.seq for row in cloud.rows()) == [0, 1]
+
+
+@pytest.mark.parametrize(("quality", "raised"), [("exact", 1), ("corrected", 0), ("estimated", 0)])
+def test_how_well_its_time_is_known_is_stored_and_only_the_exact_raises_an_alert(quality: str, raised: int) -> None:
+    cloud = Cloud().started()
+    cloud.batch("b-0", cloud.reading(35.0, 0, time_quality=quality))
+    assert [row.time_quality for row in cloud.rows()] == [quality]
+    assert len(cloud.kinds("alert.raised")) == raised
+
+
+def test_what_becomes_sensitive_while_it_waits_for_the_database_goes_there_closed() -> None:
+    cloud = Cloud().started()
+    cloud.core.sensitive.vault = Vault([bytes(32)], random.Random(1).randbytes)
+    cloud.hold_stores = True
+    cloud.batch("b-0", cloud.reading(20.0, 0))
+    cloud.batch("b-1", cloud.reading(35.0, 1), cloud.reading(36.0, 1))
+    cloud.core.sensitive.put("temp", {"rules": True}, cloud.now_ms)
+    cloud.pump()
+    cloud.finish_stores()
+    assert [type(row.value) is Secret for row in cloud.rows()] == [False, True]
+    (raised,) = cloud.events("alert.raised")
+    assert raised["value"] is None and raised["sealed"]
+    (kept,) = cloud.table("conflicts").values()
+    assert kept["doc"]["value"].startswith("~g1.")
+    assert cloud.acks() == ["b-0", "b-1"]
+
+
+def test_the_readings_of_a_commit_can_be_told_all_at_once() -> None:
+    cloud = Cloud(tells_each_reading=False).started()
+    cloud.batch("b-1", cloud.reading(21.0, 0), cloud.reading(21.5, 1))
+    cloud.batch("b-2", cloud.reading(21.5, 1))
+    told = [[row.seq for row in stored.rows] for stored in cloud.of(Stored) if stored.rows]
+    assert told == [[0, 1]] and cloud.kinds("reading.stored") == []
+    assert len(cloud.events("reading.redelivered")) == 1
+
+
+def test_a_commit_takes_no_more_readings_than_its_limit_and_the_rest_follows() -> None:
+    cloud = Cloud().started()
+    cloud.hold_stores = True
+    for number in range(20):
+        seqs = range(1_000 * number, 1_000 * (number + 1))
+        cloud.batch(f"b-{number}", *(cloud.reading(21.0, seq) for seq in seqs))
+    cloud.finish_stores()
+    written = [len(write[1]) for store in cloud.of(Store) for write in store.writes if write[0] == "readings"]
+    assert written == [1_000, MOST_READINGS, 4_000]
+    assert len(cloud.acks()) == 20
 
 
 def test_a_conflict_is_kept_aside_and_the_first_stands() -> None:

@@ -56,7 +56,8 @@ async def leading(data: Path, database: Database) -> AsyncIterator[tuple[Served,
         async with managers.holding(term):
             storage = managers.storage(term)
             restored = storage.load()
-            core = FleetCore(FleetConfig(), restored, random.Random(1), clock.now_ms())
+            config = FleetConfig(tells_each_reading=False)  # as without a trace
+            core = FleetCore(config, restored, random.Random(1), clock.now_ms())
             core.learn_utc(clock.utc_ms(), clock.now_ms())
             for kind, add in (("gateways", core.add_gateway), ("nodes", core.add_node)):
                 for item in INVENTORY[kind]:

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from fleet.host import database, gate, writer
-from tests.fleet_host.stand import GATEWAY, NODE, Served, batch, problem, served
+from tests.fleet_host.stand import GATEWAY, NODE, UTC_MS, Served, batch, problem, served
 
 
 @pytest.fixture
@@ -152,6 +152,23 @@ async def test_a_viewer_reads_and_does_not_command(fleet: Served) -> None:
 
 
 # --- what there is ---------------------------------------------------------------------------------------------------
+
+
+async def test_a_page_of_nodes_shows_what_has_changed_since_it_was_last_asked_for(fleet: Served) -> None:
+    async def first() -> dict[str, Any]:
+        found: dict[str, Any] = (await fleet.http.get("/api/v1/fleet/nodes")).json()["nodes"][0]
+        return found
+
+    doc = fleet.runtime.core.registry.nodes[NODE]["doc"]
+    assert (await first())["status"] == (await first())["status"] == "offline"
+    doc["state"] = "up"
+    assert (await first())["status"] == "online"
+    doc["heard_utc_ms"] = UTC_MS
+    assert (await first())["last_heartbeat"] == "2026-01-01T00:00:00.000Z"
+    doc["metadata"] = {"location": "hall"}
+    assert (await first())["metadata"]["location"] == "hall"
+    doc["metadata"]["location"] = "attic"
+    assert (await first())["metadata"]["location"] == "attic"
 
 
 async def test_nodes_are_listed_by_page_and_filter(fleet: Served) -> None:

@@ -163,6 +163,23 @@ async def test_the_event_stream_of_a_follower_shows_what_happens_at_the_leader(b
 
 
 @together
+async def test_stored_readings_are_events_of_a_followers_stream_too(both: Pair) -> None:
+    events = both.following.stream.read(None, ["reading.stored"])
+    assert (await anext(events)).startswith(b":")
+    waiting = asyncio.ensure_future(anext(events))
+    async with asyncio.timeout(10):
+        for number in itertools.count(1_000):
+            both.leader.delivers(batch(f"b-{number}", range(number, number + 1)))
+            done, _ = await asyncio.wait([waiting], timeout=0.05)
+            if done:
+                break
+    place, kind, data = (await waiting).decode().split("\n")[:3]
+    assert place.startswith(f"id: {both.leader.stage.stream.life}-") and kind == "event: reading.stored"
+    told = json.loads(data.removeprefix("data: "))
+    assert (told["node"], told["metric"]) == (NODE, "temp") and told["seq"] >= 1_000
+
+
+@together
 async def test_each_manager_says_whether_it_leads(both: Pair) -> None:
     leader, follower = both.leader.http, both.follower
     async with asyncio.timeout(5):

@@ -1,5 +1,7 @@
 """Who leads, and that nobody else writes: the advisory lock, the fencing epoch, the heartbeat, the queue."""
 
+import asyncio
+import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +18,7 @@ from fleet.host.managers.leadership import Held, Leadership, Stillness
 from fleet.host.managers.term import LEASE_S, Term
 from fleet.host.storage import Storage, StorageError
 from fleet.host.tables import CHANGES
-from tests.fleet_host.stand import Database, row
+from tests.fleet_host.stand import NODE, Database, Served, batch, row, served
 from tests.planted.managers import WRITE, commits_after_takeover, without_epoch_check
 from tests.servers import PostgresServer
 
@@ -76,6 +78,55 @@ def test_each_leader_has_a_higher_epoch_than_the_one_before(two: tuple[Leadershi
 
 def test_a_leader_that_is_overtaken_commits_nothing_more(shared: Database, two: tuple[Leadership, Leadership]) -> None:
     assert commits_after_takeover(shared, *two) == []
+
+
+class Closing:
+    """A fence that lets nothing through until it is opened."""
+
+    is_open = False
+
+    def check(self, _connection: Connection) -> None:
+        if not self.is_open:
+            raise Fenced("another manager leads")
+
+    def journal(self, _connection: Connection, _writes: object) -> None:
+        """Nobody follows."""
+
+
+def hot_now(fleet: Served, number: int) -> bytes:
+    """A batch of two readings, each of which is in another batch too."""
+    message = json.loads(batch(f"b-{number}", range(number, number + 2), value=35.0))
+    for reading in message["readings"]:
+        reading["utc_ms"] = fleet.runtime.clock.utc_ms() + reading["seq"]
+    return json.dumps(message).encode()
+
+
+async def test_batches_that_were_taken_upon_a_fenced_commit_count_as_never_taken(tmp_path: Path) -> None:
+    fence = Closing()
+    async with served(tmp_path) as fleet:
+        rule = {"when": "temp > 30", "severity": "warning"}
+        response = await fleet.http.put("/api/v1/fleet/rules/hot", json=rule, headers=fleet.as_role("admin"))
+        assert response.status_code == 201
+        await fleet.settled()
+        fleet.runtime.storage._fence = fence
+        batches = [hot_now(fleet, number) for number in range(3)]
+        for _ in range(2):
+            for payload in batches:  # the first begins a commit, the others are taken upon it
+                fleet.delivers(payload)
+            async with asyncio.timeout(10):
+                while fleet.runtime.core.ingest.committing:  # noqa: ASYNC110 - until the writer's thread has answered
+                    await asyncio.sleep(0.01)
+        assert fleet.acknowledged() == [] and not fleet.runtime.core.ingest.has(NODE, 7, 0)
+        assert fleet.runtime.core.alert_views() == []
+        fence.is_open = True
+        for payload in batches:
+            fleet.delivers(payload)
+        async with asyncio.timeout(10):
+            while len(fleet.acknowledged()) < 3:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        stored = (await fleet.http.get("/api/v1/fleet/readings")).json()
+        assert [each["seq"] for each in stored["readings"]] == [0, 1, 2, 3] and stored["conflicts"] == 0
+        assert [each["id"] for each in fleet.runtime.core.alert_views()] == [f"hot:{NODE}:7:0"]
 
 
 def test_without_the_epoch_check_the_claim_above_fails(shared: Database, two: tuple[Leadership, Leadership]) -> None:

@@ -12,13 +12,14 @@ from sqlalchemy import text
 
 from firmware.hosting.aes import aes_block
 from firmware.wire.sealing import seal
+from fleet.core.rows import Secret
 from fleet.core.vault import Vault, VaultError
 from fleet.host import datakeys, reencrypt
 from fleet.host import inventory as inventories
 from fleet.host.reencrypt import Reencryption
 from fleet.host.settings import SettingsError
 from fleet.host.storage import Storage, StorageError
-from tests.fleet_host.stand import INVENTORY, NODE, UTC_MS, Database, Served, problem, served
+from tests.fleet_host.stand import INVENTORY, NODE, UTC_MS, Database, Served, problem, row, served
 from tests.servers import RedisServer
 
 FLEET = "/api/v1/fleet"
@@ -97,6 +98,28 @@ async def test_a_sensitive_value_is_closed_in_the_database_and_shown_to_operator
             assert all(f'"value": {value}' in shown for value in expected if "latest" not in path or value != SECRET)
             assert '"sealed": true' in shown
     assert "sealed" not in (await ask(fleet, "readings"))["readings"][2]
+
+
+def test_secrets_among_many_readings_of_a_commit_are_closed_each_for_its_own_row(database: Database) -> None:
+    storage = database.open(vault_of(0))
+    values = [float(number) for number in range(600)]
+    values[3:6] = [Secret(SECRET), "a\tb\\", Secret(True)]  # type: ignore[list-item]
+    rows = [row(seq, value) for seq, value in enumerate(values)]
+    storage.perform([("readings", rows)])
+    found = stored(storage)
+    assert [seq for seq, text in enumerate(found) if text.startswith("~g1.")] == [3, 5]
+    assert str(SECRET) not in str(found)
+    assert storage.perform([("compare", rows)]) == [], "opened, they are what they were"
+    storage.close()
+
+
+async def test_a_server_that_starts_knows_the_latest_value_of_a_sensitive_metric(on_either: Served) -> None:
+    await mark(on_either)
+    on_either.delivers(readings("b-1", 20, SECRET))
+    on_either.delivers(readings("b-2", 21.5, metric="temp", first=2))
+    await on_either.settled()
+    found = {at["metric"]: at["value"] for at in on_either.runtime.storage.load()["latest"]}
+    assert found == {"co2": Secret(SECRET), "temp": 21.5}
 
 
 async def test_extremes_are_drawn_for_operators_and_refused_to_viewers(fleet: Served) -> None:

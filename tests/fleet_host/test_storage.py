@@ -15,6 +15,7 @@ from fleet.core.rows import ReadingRow
 from fleet.host import database as database_module
 from fleet.host import readings as queries
 from fleet.host import writer as writer_module
+from fleet.host.bulk import STATEMENT_ROWS
 from fleet.host.storage import Storage, StorageError, sqlite_url
 from fleet.host.writer import Job, Writer
 from tests.fleet_host.stand import UTC_MS, Database, row
@@ -53,6 +54,18 @@ def test_a_reading_is_stored_once_however_often_it_comes(storage: Storage) -> No
     assert storage.perform([("readings", [row(2), row(3)])]) == []
     assert storage.perform([("compare", [row(1), row(3)])]) == []
     assert [each["seq"] for each in stored(storage)] == [1, 2, 3]
+
+
+def test_a_write_of_many_readings_stores_each_once_and_the_first_of_two_that_are_alike(storage: Storage) -> None:
+    many = [row(seq, seq / 4) for seq in range(3 * STATEMENT_ROWS + 1)]
+    assert storage.perform([("readings", [*many[:700], *many])]) == []
+    assert [(each["seq"], each["value"]) for each in stored(storage)] == [(each.seq, each.value) for each in many]
+
+
+@pytest.mark.parametrize("unit", [None, "C", "°C", "a\\b", "\t", "\n\r", "\\N", "", "m/s²"])
+def test_a_unit_comes_back_as_it_was_sent(storage: Storage, unit: str | None) -> None:
+    storage.perform([("readings", [row(1)._replace(unit=unit), row(2)])])
+    assert [each["unit"] for each in stored(storage)] == [unit, "C"]
 
 
 @pytest.mark.parametrize("value", [21, 21.5, -0.01, 25.0, 1e22, True, "tag-7", "", "a\0b", "\\\\.\\t\\n", "°", 2**40])

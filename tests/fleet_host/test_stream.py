@@ -10,9 +10,14 @@ from typing import Any
 import httpx
 import pytest
 
+from firmware.hosting.trace import NoTrace
+from fleet.core.rows import Secret
 from fleet.host import stream, stream_routes
+from fleet.host.managers.bell import HEARING, Bell
+from fleet.host.managers.broadcast import Broadcaster
+from fleet.host.runtime import EventTap
 from fleet.host.stream import EventStream, TooManyReaders
-from tests.fleet_host.stand import NODE, Served, problem, served
+from tests.fleet_host.stand import NODE, Served, problem, row, served
 
 URL = "/api/v1/events/stream"
 
@@ -79,6 +84,55 @@ async def test_a_reader_waits_for_what_happens_and_chooses_by_kind() -> None:
     for kind in ("reading.stored", "alert.raised"):
         tap.say(kind)
     assert (await waiting)[1] == "alert.raised"
+
+
+async def test_the_readings_of_a_commit_are_an_event_each() -> None:
+    tap = Tap()
+    reader = await tap.follow().begun()
+    tap.stream.on_stored([row(1), row(2)])
+    tap.say("node.up")
+    first = {"node": NODE, "boot": 7, "seq": 1, "metric": "temp"}
+    assert await reader.next() == ("abc-0", "reading.stored", first)
+    assert [(await reader.next())[:2] for _ in range(2)] == [("abc-1", "reading.stored"), ("abc-2", "node.up")]
+
+
+class Elsewhere:
+    """Stands for the runtime of a leader: its events, and what it tells others."""
+
+    def __init__(self) -> None:
+        self.events, self.told = EventTap(NoTrace()), asyncio.Queue[str]()
+        self.stream = EventStream(self.events.listeners, 0xABC)
+        self.events.crowds.append(self.stream.on_stored)
+
+    async def write(self, work: Callable[..., None], *args: object) -> None:
+        work(self, *args)
+
+    def execute(self, _statement: object, values: dict[str, str]) -> None:
+        self.told.put_nowait(values["payload"])
+
+
+async def test_the_readings_of_a_commit_reach_the_stream_of_a_follower_with_the_same_numbers() -> None:
+    leader, bell = Elsewhere(), Bell("postgresql://nobody@127.0.0.1:1/none", "test")
+    broadcaster = Broadcaster(leader, bell, leader.stream.life)  # type: ignore[arg-type]
+    leader.events.on_stored([row(0)])  # nobody hears
+    telling = asyncio.create_task(broadcaster.run())
+    await asyncio.sleep(0)
+    bell.listeners[HEARING][0]("")
+    leader.events.write("node.up", {"node": NODE}, 0)
+    leader.events.on_stored([row(1, Secret(8314.4626)), row(2)])
+    leader.events.write("node.down", {"node": NODE}, 0)
+    follower = EventStream([], None)
+    reader = await Reader(follower.read(None, [])).begun()
+    async with asyncio.timeout(10):
+        said = await leader.told.get()
+    life, first, events = json.loads(said)
+    follower.take_over(life, first, [(kind, fields) for kind, fields in events])
+    there = [await reader.next() for _ in range(4)]
+    here = Reader(leader.stream.read("abc-0", []))
+    assert there == [await here.next() for _ in range(4)]
+    assert [kind for _, kind, _ in there] == ["node.up", "reading.stored", "reading.stored", "node.down"]
+    assert "8314" not in said
+    telling.cancel()
 
 
 @pytest.mark.parametrize("last_id", ["abc-0", "abc-99", "fff-9", "nonsense", "abc-", "abc-١", "-1"])

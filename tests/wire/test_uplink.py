@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import given, reject
 from hypothesis import strategies as st
 
 from fleet.wire import uplink
@@ -26,6 +26,22 @@ def batch_of(*readings: Any, **more: Any) -> bytes:
 
 def reading(**changed: Any) -> dict[str, Any]:
     return {"sensor": "sensor-01", "metric": "temp", "value": 25.0, "boot": 1, "seq": 2, "utc_ms": 3} | changed
+
+
+@given(st.sampled_from(sorted(reading(unit="C", time_quality="exact"))), ANY_JSON)
+def test_the_quick_check_of_usual_readings_takes_nothing_that_the_thorough_one_refuses(member: str, what: Any) -> None:
+    uplink.check_reading(reading(unit="C"))  # its names are known from now on
+    try:
+        text = orjson.dumps(reading(unit="C") | {member: what})
+    except TypeError:  # nothing that a batch could carry
+        reject()
+    _, good, _ = uplink.decode_batch(b"[%s]" % text)
+    try:
+        uplink.check_reading(orjson.loads(text))
+    except Rejected:
+        assert good == []
+    else:
+        assert len(good) == 1
 
 
 @given(TEXTS, st.lists(READINGS, max_size=5))

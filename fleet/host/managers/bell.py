@@ -9,7 +9,6 @@ import logging
 from collections.abc import Callable, Iterator
 from typing import Any, LiteralString
 
-import psycopg
 from sqlalchemy import URL, Connection, make_url, text
 
 from fleet.host.database import one_line, postgresql_arguments
@@ -73,6 +72,8 @@ class Bell:
             self.listeners[channel].remove(listener)
 
     async def _hear(self) -> None:
+        import psycopg  # takes an eighth of a second to load, and a manager that is alone needs it not at all
+
         failing = False
         while True:
             try:

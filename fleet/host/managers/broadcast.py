@@ -9,15 +9,17 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import count, repeat
 from typing import Any
 
 import orjson
 
+from fleet.core.rows import ReadingRow
 from fleet.host.managers.bell import HAPPENED, HEARING, MOST_BYTES, Bell, ring
 from fleet.host.runtime import Runtime
 from fleet.host.storage import StorageError
-from fleet.host.stream import EventStream
+from fleet.host.stream import EventStream, Fields, shown
 
 LOG = logging.getLogger(__name__)
 HEARING_S = 2.0
@@ -28,7 +30,7 @@ for `TOLD_FOR_S`, will have stopped when the next reader comes."""
 GATHER_S = 0.05
 MOST_GATHERED = 20_000
 
-Told = tuple[int, str, Mapping[str, Any]]
+Told = tuple[int, str, Fields]
 
 
 class Broadcaster:
@@ -42,6 +44,7 @@ class Broadcaster:
         self._until_s = 0.0
         self._news = asyncio.Event()
         runtime.events.listeners.append(self._on_event)
+        runtime.events.crowds.append(self._on_stored)
 
     async def run(self) -> None:
         """Until it is cancelled."""
@@ -52,16 +55,26 @@ class Broadcaster:
                 self._news.clear()
                 gathered, self._gathered = self._gathered, []
                 with contextlib.suppress(StorageError):  # readers see the gap
-                    await self._runtime.write(_tell, list(payloads(self._life, gathered)))
+                    await self._runtime.write(_tell, self._life, gathered)
 
     def _on_hearing(self, _payload: str) -> None:
         self._until_s = time.monotonic() + TOLD_FOR_S
 
     def _on_event(self, kind: str, fields: Mapping[str, Any]) -> None:
         number, self._number = self._number, self._number + 1
-        if time.monotonic() < self._until_s and len(self._gathered) < MOST_GATHERED:
+        if self._has_room():
             self._gathered.append((number, kind, fields))
             self._news.set()
+
+    def _on_stored(self, rows: Sequence[ReadingRow]) -> None:
+        """An event each; nobody's time goes into them while nobody hears."""
+        number, self._number = self._number, self._number + len(rows)
+        if self._has_room():
+            self._gathered.extend(zip(count(number), repeat("reading.stored"), rows))
+            self._news.set()
+
+    def _has_room(self) -> bool:
+        return time.monotonic() < self._until_s and len(self._gathered) < MOST_GATHERED
 
 
 async def hear(runtime: Runtime, bell: Bell, stream: EventStream) -> None:
@@ -95,8 +108,8 @@ def payloads(life: str, events: Iterable[Told]) -> Iterable[str]:
         yield _joined(life, first, some)
 
 
-def _text(kind: str, fields: Mapping[str, Any]) -> bytes:
-    found = orjson.dumps([kind, dict(fields)], default=str)
+def _text(kind: str, fields: Fields) -> bytes:
+    found = orjson.dumps([kind, shown(fields)], default=str)
     if len(found) > MOST_BYTES - 200:
         return orjson.dumps([kind, {"message": "longer than managers tell each other; read the state"}])
     return found
@@ -106,8 +119,9 @@ def _joined(life: str, first: int, some: list[bytes]) -> str:
     return (b'["%s",%d,[%s]]' % (life.encode(), first, b",".join(some))).decode()
 
 
-def _tell(connection: Any, messages: list[str]) -> None:
-    for message in messages:
+def _tell(connection: Any, life: str, gathered: list[Told]) -> None:
+    """On a thread: the texts of a large commit would keep the loop from its work."""
+    for message in payloads(life, gathered):
         ring(connection, HAPPENED, message)
 
 
