@@ -125,11 +125,20 @@ class Runs:
 
 def _perform(spec: Spec, out: Path) -> Rehearsal:
     command = [*CLAWSIM, "run", *spec.arguments(), "--out", str(out)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=LONGEST_S, check=False)
+    done = _run(command)
     output = done.stdout + done.stderr
     assert (out / "summary.json").exists(), f"clawsim run {spec} ended with {done.returncode}:\n{output}"
     summary = json.loads((out / "summary.json").read_text())
     return Rehearsal(spec, done.returncode, output, out, summary, list(_events(out / "events.jsonl")))
+
+
+def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
+    """Runs it to its end. A kernel that could not even begin it (seen once: EFAULT of execve, in a sandbox) is asked
+    again: nothing had run that could be hidden by that, and twenty claims share the one run."""
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=LONGEST_S, check=False)
+    except OSError:
+        return subprocess.run(command, capture_output=True, text=True, timeout=LONGEST_S, check=False)
 
 
 def _events(path: Path) -> Iterator[Event]:
