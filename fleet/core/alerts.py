@@ -4,11 +4,12 @@ A rule that only compares is evaluated here as gateways evaluate it; `fleet.core
 transaction changes here is undone if it fails, so that a batch can come again as if for the first time.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from firmware.wire.rules import Episodes
+from fleet.core.alert_rows import ended_row, new_row
 from fleet.core.conditions import Key, Sample
 from fleet.core.conditions import in_scope as is_in_scope
 from fleet.core.errors import Unknown
@@ -140,16 +141,18 @@ class Alerts:
 
     def end_of(self, tx: Transaction, node: str, utc_ms: int) -> None:
         """The node is no more, and so are its open episodes."""
-        for rule, of in [key for key in self._episodes.open if key[1] == node]:
-            episode = self._episodes.open.pop((rule, of))
-            tx.undo.append(partial(_put_back, self._episodes.open, (rule, of), episode))
-            old = self.rows.get(episode)
-            if old is not None:
-                ended = {"cleared_value": None, "cleared_by": "node decommissioned"}
-                row = old | {"state": "cleared", "cleared_utc_ms": utc_ms, "doc": old["doc"] | ended}
-                self.rows[episode] = row
-                tx.upsert("alerts", row)
-                tx.undo.append(partial(_put_back, self.rows, episode, old))
+        self._watch.forget(node, tx)
+        for table in (self._episodes.open, self._watch.open):
+            for key in [key for key in table if key[1] == node]:
+                episode = table.pop(key)
+                tx.undo.append(partial(_put_back, table, key, episode))
+                old = self.rows.get(episode)
+                if old is not None:
+                    self.rows[episode] = ended_row(old, utc_ms, "node decommissioned")
+                    tx.upsert("alerts", self.rows[episode])
+                    tx.undo.append(partial(_put_back, self.rows, episode, old))
+                    fields = {"id": episode, "node": node, "rule": key[0], "by": "cloud"}
+                    tx.after.append(partial(_say_cleared, self._core, fields))
 
     def knows(self, episode: object) -> bool:
         """Whether there is an alert of that id."""
@@ -164,7 +167,7 @@ class Alerts:
         utc_ms = message.get("reading_utc_ms") or message.get("utc_ms")
         hidden = self._core.sensitive.hides(self.rules.get(rule), node)
         value = None if hidden else message.get("value")
-        row = known or _new_row(episode, node, rule, utc_ms, value, "gateway", self.rules.get(rule))
+        row = known or new_row(episode, node, rule, utc_ms, value, "gateway", self.rules.get(rule))
         if hidden:
             row["doc"]["sealed"] = True
         table = self._open_of(rule)
@@ -205,7 +208,7 @@ class Alerts:
             value = None
         old = self.rows.get(episode)
         key = (rule["name"], node)
-        opened = _new_row(episode, node or None, rule["name"], utc_ms if raised else None, value, "cloud", rule)
+        opened = new_row(episode, node or None, rule["name"], utc_ms if raised else None, value, "cloud", rule)
         if hidden:
             opened["doc"]["sealed"] = True
         if raised:
@@ -227,8 +230,7 @@ class Alerts:
         ended = []
         for row in list(self.rows.values()):
             if row["state"] == "raised" and not self._has_rule(row):
-                row = row | {"state": "cleared", "cleared_utc_ms": utc_ms}
-                row["doc"] = row["doc"] | {"cleared_value": None, "cleared_by": "rule removed"}
+                row = ended_row(row, utc_ms, "rule removed")
                 self.rows[row["id"]] = row
                 ended.append(row)
         return ended
@@ -250,8 +252,16 @@ class Alerts:
 
     def is_in_scope(self, scope: str, node: str) -> bool:
         """Whether a scope, as rules have them, holds the node."""
-        row = self._core.registry.nodes.get(node)
-        return row is not None and is_in_scope(scope, row["doc"].get("site"), row["doc"].get("groups"), node)
+        row, (kind, _, name) = self._core.registry.nodes.get(node), scope.partition(":")
+        if row is None:
+            return False
+        if kind == "group" and self._core.places.holds(name, node):
+            return True
+        return is_in_scope(scope, row["doc"].get("site"), row["doc"].get("groups"), node)
+
+    def regroup(self, nodes: Iterable[str], now_ms: int) -> None:
+        """These nodes are in other scopes than before, or in none."""
+        self._watch.regroup(nodes, now_ms)
 
     def _keep(self, row: Message) -> None:
         self.rows[row["id"]] = row
@@ -276,23 +286,12 @@ def is_plain(rule: Message) -> bool:
     return "metric" in rule["when"] and (not clear or "metric" in clear)
 
 
+def _say_cleared(core: "FleetCore", fields: Message, _now_ms: int) -> None:
+    core.event("alert.cleared", fields)
+
+
 def _put_back(table: dict[Any, Any], key: object, value: object) -> None:
     if value is None:
         table.pop(key, None)
     else:
         table[key] = value
-
-
-def _new_row(
-    episode: str, node: str | None, rule: str, utc_ms: Any, value: Any, by: str, definition: Message | None
-) -> Message:
-    severity = (definition or {}).get("severity", "warning")
-    return {
-        "id": episode,
-        "node": node,
-        "rule": rule,
-        "state": "raised",
-        "raised_utc_ms": utc_ms,
-        "cleared_utc_ms": None,
-        "doc": {"value": value, "by": by, "severity": severity, "acknowledged_by": None},
-    }

@@ -4,6 +4,8 @@ A site is also whatever a gateway or node was registered at; a row of its own gi
 may be in any number of groups.
 """
 
+from bisect import bisect_left
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from firmware.wire.ids import valid_id
@@ -49,12 +51,19 @@ class Places:
             raise Conflict(f"{site} has {view['gateways']} gateways and {view['nodes']} nodes; move them first")
         self._drop("sites", self.sites, site)
 
+    def holds(self, group: str, node: str) -> bool:
+        """Whether the operator has put the node into the group."""
+        row = self.groups.get(group)
+        nodes = row["doc"]["nodes"] if row else []
+        at = bisect_left(nodes, node)
+        return at < len(nodes) and nodes[at] == node
+
     def put_group(self, group: str, doc: Message, now_ms: int) -> bool:
         """Define a group by its `nodes`; whether it is new. Raises Conflict, ValueError."""
         strangers = [node for node in doc["nodes"] if node not in self._core.registry.nodes]
         if strangers:
             raise Conflict(f"there is no node {strangers[0]!r}")
-        return self._put("groups", self.groups, group, doc)
+        return self._put("groups", self.groups, group, doc | {"nodes": sorted(set(doc["nodes"]))})
 
     def drop_group(self, group: str, now_ms: int) -> None:
         """Forget a group; its nodes stay. Raises Unknown."""
@@ -83,17 +92,28 @@ class Places:
         old, rows[row["id"]] = rows.get(row["id"]), row
         tx.upsert(table, row)
         tx.undo.append(lambda: _put_back(rows, row["id"], old))
+        self._tell_rules(tx, _nodes_of(old) ^ _nodes_of(row))
 
     def _drop(self, table: str, rows: dict[str, Message], key: str) -> None:
         tx, old = Transaction(), rows.pop(key, None)
         tx.writes.append(("delete", table, key))
         tx.undo.append(lambda: _put_back(rows, key, old))
+        self._tell_rules(tx, _nodes_of(old))
         self._commit(tx, table, key, "removed")
+
+    def _tell_rules(self, tx: Transaction, nodes: Iterable[str]) -> None:
+        """Those that came into a group or left it count for other rules, once it is committed."""
+        tx.after.append(lambda now_ms: self._core.alerts.regroup(nodes, now_ms))
 
     def _commit(self, tx: Transaction, table: str, key: str, what: str) -> None:
         kind = table.removesuffix("s")
         tx.after.append(lambda _: self._core.event(f"{kind}.{what}", {kind: key}))
         self._core.stores.commit(tx)
+
+
+def _nodes_of(row: Message | None) -> set[str]:
+    """The nodes of a group; a site has none of its own."""
+    return set(row["doc"].get("nodes", ())) if row else set()
 
 
 def _put_back(rows: dict[str, Message], key: str, old: Message | None) -> None:

@@ -66,6 +66,8 @@ class Registry:
         self._ids = None
         tx.upsert(table, row)
         tx.undo.append(lambda: self._put_back(rows, row, old))
+        if table == "nodes" and old is not None and old["doc"].get("site") != row["doc"].get("site"):
+            self._tell_rules(tx, row["id"])
 
     def drop_node(self, tx: Transaction, node: str) -> None:
         """The node is no more, if `tx` is committed."""
@@ -73,6 +75,11 @@ class Registry:
         self._ids = None
         tx.writes.append(("delete", "nodes", node))
         tx.undo.append(lambda: self._put_back(self.nodes, None, row))
+        self._tell_rules(tx, node)
+
+    def _tell_rules(self, tx: Transaction, node: str) -> None:
+        """A node that is at another site, or nowhere, counts for other rules, once it is committed."""
+        tx.after.append(lambda now_ms: self._core.alerts.regroup([node], now_ms))
 
     def _put_back(self, rows: dict[str, Message], row: Message | None, old: Message | None) -> None:
         self._ids = None

@@ -237,7 +237,7 @@ class Sensitive:
 
     def _covers(self, scope: str, node: str) -> bool:
         kind, _, name = scope.partition(":")
-        if kind == "group" and node in self._core.places.groups.get(name, {}).get("doc", {}).get("nodes", ()):
+        if kind == "group" and self._core.places.holds(name, node):
             return True
         return scope == FLEET or self._core.alerts.is_in_scope(scope, node)
 

@@ -128,6 +128,21 @@ class Watch:
             if not watched.per_node:
                 self.wakes.set((watched.name, NO_NODE), now_ms)
 
+    def regroup(self, nodes: Iterable[str], now_ms: int) -> None:
+        """These nodes are in other scopes than before, or in none: whoever looks at a scope does so anew."""
+        moved = list(nodes)
+        for watched in self._rules.values():
+            for node in moved if watched.scopes else ():
+                self._refresh(watched.scopes, node, now_ms)
+                self.wakes.set((watched.name, node), now_ms)
+            for subject in self._lookers(watched) if watched.scopes else ():
+                self.wakes.set((watched.name, subject), now_ms)
+
+    def forget(self, node: str, tx: Transaction) -> None:
+        """The node is no more: nothing about it is on its way to be."""
+        for subject in [subject for subject in self.since if subject[1] == node]:
+            self._set_since(subject, None, tx)
+
     def on_sample(self, key: Key, sample: Sample, now_ms: int, tx: Transaction) -> list[Change]:
         """A newer reading of a metric that is watched."""
         moment = Moment(key[0], sample, sample.at_ms, now_ms, True)
@@ -175,8 +190,13 @@ class Watch:
         self._refresh(watched.scopes, moment.node, moment.now_ms)
         if before == [scope.judge(moment.node, moment.now_ms) for scope in watched.scopes]:
             return (moment.node,)
-        others = {node for node, metric in self.facts.latest if metric in watched.own_metrics}
-        return sorted(others | {moment.node})
+        return sorted(self._lookers(watched) | {moment.node})
+
+    def _lookers(self, watched: Watched) -> set[str]:
+        """Who is judged by what a scope does: no node, or all that have measured what the rule asks of them."""
+        if not watched.per_node:
+            return {NO_NODE}
+        return {node for node, metric in self.facts.latest if metric in watched.own_metrics}
 
     def _step(self, watched: Watched, node: str, moment: Moment, tx: Transaction) -> Change | None:
         subject = (watched.name, node)
