@@ -88,7 +88,7 @@ class Alarms:
         core = self._core
         rule, key = core.alerts.rules.get(row["rule"], {}), (row["rule"], row["node"])
         utc_ms = core.utc_ms(now_ms)
-        left_ms = self._told_utc_ms.get(key, 0) + rule.get("cooldown_ms", 0) - utc_ms
+        left_ms = self._told_utc_ms.get(key, 0) + (rule.get("cooldown_ms") or 0) - utc_ms
         if left_ms > 0:
             self._held.set(row["id"], now_ms + left_ms)
             return
@@ -104,7 +104,7 @@ class Alarms:
         """Mark the beginning episode as silenced, if it is."""
         core, key = self._core, (row["rule"], row["node"])
         utc_ms = row["raised_utc_ms"] if row["raised_utc_ms"] is not None else core.utc_ms(now_ms)
-        last_utc_ms, cooldown_ms = self._told_utc_ms.get(key), rule.get("cooldown_ms", 0)
+        last_utc_ms, cooldown_ms = self._told_utc_ms.get(key), (rule.get("cooldown_ms") or 0)
         window = core.maintenance.covers(row["node"], utc_ms)
         if window is not None:
             row["doc"] = row["doc"] | {"silenced": window}

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from fleet.core.errors import Unknown
 from fleet.core.transaction import Transaction
 from fleet.wire import snapshot, uplink
-from fleet.wire.rule import BASE, capable, check_rule
+from fleet.wire.rule import BASE, capable, check_keys, check_rule
 from fleet.wire.uplink import Message
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ class Configuration:
         if len(set(names)) != len(names):
             raise ValueError("two rules have one name")
         for rule in rules:
+            check_keys(rule)
             check_rule(rule)
         core.sensitive.check_rules(rules)
         if list(core.alerts.rules.values()) == rules:

@@ -13,6 +13,7 @@ from firmware.wire.ids import valid_id
 from fleet.core.errors import Conflict
 from fleet.host.json_place import line_and_column
 from fleet.host.settings import SettingsError
+from fleet.wire.expression import ExpressionError, parse
 
 MAX_BYTES = 64 * 1024 * 1024
 NODE_TYPES = ("microclaw", "picoclaw", "picclaw", "nanoclaw", "moltclaw")
@@ -43,6 +44,8 @@ def load(path: Path) -> Inventory:
         _expect(path, key, key in known, f"unknown key; known are {', '.join(sorted(known))}")
     inventory = Inventory(path, fleet, *(_items(path, found, name) for name in _LISTS))
     _check(inventory)
+    for number, rule in enumerate(inventory.rules):
+        _read_conditions(path, f"rules.{number}", rule)
     return inventory
 
 
@@ -69,6 +72,16 @@ def _try(path: Path, place: str, add: Callable[[Any, int], object], what: object
         add(what, now_ms)
     except (ValueError, Conflict) as error:
         raise _wrong(path, place, str(error)) from None
+
+
+def _read_conditions(path: Path, place: str, rule: Item) -> None:
+    """People write a condition as text; the core takes its tree."""
+    for key in ("when", "clear"):
+        if isinstance(rule.get(key), str):
+            try:
+                rule[key] = parse(rule[key])
+            except ExpressionError as error:
+                raise _wrong(path, f"{place}.{key}", f"at character {error.column}: {error.message}") from None
 
 
 def _parse(path: Path) -> object:

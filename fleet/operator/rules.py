@@ -8,7 +8,7 @@ import typer
 
 from fleet.operator.api import Api, under
 from fleet.operator.reach import Reach
-from fleet.operator.show import as_json, ask, facts, table
+from fleet.operator.show import as_json, ask, facts, span, table
 from fleet.options import EXIT_USAGE, leave, takes
 from fleet.wire.condition import is_per_node, metrics_of
 from fleet.wire.expression import ExpressionError, parse, write
@@ -42,7 +42,7 @@ def show(reach: Reach, name: Name) -> None:
     if reach.as_json:
         as_json(found)
     else:
-        facts(found | {"when": _written(found["when"]), "clear": _cleared(found)})
+        facts(_told(found))
 
 
 @app.command("set")
@@ -57,7 +57,8 @@ def put(
     """Add rules from a file, or change those of the same name.
 
     \b
-    {"name": "hot", "when": "temp > 30 for 5 min", "clear": "temp < 29", "action": "notify", "severity": "critical"}
+    {"name": "hot", "when": "temp > 30 for 5 min", "clear": "temp < 29", "action": "notify", "severity": "critical",
+     "message": "{node}: {metric} is {value}", "cooldown_ms": 600000}
     """
     rules = _rules_of(file)
 
@@ -125,6 +126,18 @@ def _rules_of(path: Path) -> list[dict[str, Any]]:
         if not isinstance(rule, dict) or not isinstance(rule.get("name"), str) or not rule["name"]:
             leave(EXIT_USAGE, f"{path}: rules.{number}: expected an object with a name")
     return rules
+
+
+def _told(rule: dict[str, Any]) -> dict[str, Any]:
+    """A rule for people: what it lacks is left out."""
+    known = {"name": rule["name"], "when": _written(rule["when"]), "clear": _cleared(rule)} | rule
+    known |= {"when": _written(rule["when"]), "clear": _cleared(rule)}
+    cooldown_ms = known.pop("cooldown_ms", None)
+    if cooldown_ms is not None:
+        known["cooldown"] = span(cooldown_ms / 1000)
+    if known.get("command"):
+        known["command"] = json.dumps(known["command"])
+    return known
 
 
 def _cleared(rule: dict[str, Any]) -> str | None:

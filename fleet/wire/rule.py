@@ -25,6 +25,7 @@ from fleet.wire.uplink import Message, Rejected
 ACTIONS = ("alert", "notify", "command", "both", "none")
 SEVERITIES = ("info", "warning", "critical")
 COMMANDS = ("alert", "restart", "config", "identify")
+KEYS = ("name", "when", "clear", "severity", "action", "command", "message", "cooldown_ms")
 FIELDS = ("node", "rule", "metric", "value", "severity", "site")
 MAX_MESSAGE_CHARS = 200
 MAX_TARGETS = 100
@@ -48,6 +49,15 @@ def check_rule(rule: Any) -> None:
         _check_action(rule, is_per_node(when))
     except ValueError as error:
         raise Rejected(f"rule {rule['name']}: {error}") from error
+
+
+def check_keys(rule: Message) -> None:
+    """Raises Rejected for a key that no rule has: where people write one, a word misspelt must not be passed over.
+
+    Between tiers, where one may be newer than the other, such a key is ignored.
+    """
+    if unknown := sorted(set(rule) - set(KEYS)):
+        raise Rejected(f"rule {rule.get('name')}: unknown key {unknown[0]!r}; known are {', '.join(KEYS)}")
 
 
 def check_clear(when: Condition, clear: Condition) -> None:
