@@ -9,14 +9,10 @@ from starlette.responses import Response
 from fleet.core.agent_events import DIGEST_CHARS
 from fleet.host.access import Doorkeeper
 from fleet.host.answers import DENIED, answer, problem_docs
-from fleet.host.problems import Problem, unavailable
-from fleet.host.readings import BadCursor, decode, encode, utc_text
+from fleet.host.listing import Cursor, Limit, read
+from fleet.host.readings import decode, encode, utc_text
 from fleet.host.stage import Stage
-from fleet.host.storage import StorageError
 from fleet.host.tables import AUDIT, NODE_EVENTS
-
-Cursor = Annotated[str | None, Query(max_length=80, description="`next_cursor` of the page before")]
-Limit = Annotated[int, Query(ge=1, le=1000)]
 
 
 def router(stage: Stage, doors: Doorkeeper) -> APIRouter:
@@ -34,7 +30,7 @@ def router(stage: Stage, doors: Doorkeeper) -> APIRouter:
         cursor: Cursor = None,
         limit: Limit = 100,
     ) -> Response:
-        return answer(await _read(stage, _audit, who, cursor, limit))
+        return answer(await read(stage, _audit, who, cursor, limit))
 
     @routes.get(
         "/nodes/{node_id}/events",
@@ -45,19 +41,9 @@ def router(stage: Stage, doors: Doorkeeper) -> APIRouter:
     async def events(
         node_id: Annotated[str, Path(max_length=32)], cursor: Cursor = None, limit: Limit = 100
     ) -> Response:
-        return answer(await _read(stage, _events, node_id, cursor, limit))
+        return answer(await read(stage, _events, node_id, cursor, limit))
 
     return routes
-
-
-async def _read(stage: Stage, query: Any, *args: Any) -> dict[str, Any]:
-    try:
-        found: dict[str, Any] = await stage.runtime.read(query, *args)
-    except BadCursor as error:
-        raise Problem(400, "invalid", f"query.cursor: {error}") from None
-    except StorageError as error:
-        raise unavailable(str(error)) from None
-    return found
 
 
 def _audit(connection: Connection, who: str | None, cursor: str | None, limit: int) -> dict[str, Any]:

@@ -4,15 +4,17 @@ Answers of the POST: 200 the node did it; 202 it has not answered within `timeou
 node or its gateway reported that it failed; 504 the command expired before it could be delivered.
 """
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Header, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
-from fleet.core.commands import InvalidCommand, UnknownTarget
+from fleet.core.commands import OPEN, InvalidCommand, UnknownTarget
+from fleet.host import history
 from fleet.host.access import Doorkeeper
-from fleet.host.answers import DENIED, answer, documented, problem_docs
+from fleet.host.answers import DENIED, answer, documented, done, problem_docs
+from fleet.host.listing import Cursor, Limit, read
 from fleet.host.problems import Problem, unavailable
 from fleet.host.stage import Stage
 from fleet.host.storage import StorageError
@@ -26,6 +28,7 @@ MAX_TTL_S = 7 * 86_400.0
 MAX_KEY_CHARS = 128
 NOT_STORED = "not stored"  # the core's word for a command that its transaction lost
 
+State = Literal["open", "queued", "sent", "acknowledged", "failed", "expired"]
 NodeId = Annotated[str, Path(max_length=32, description="the node, as in `sensor-01`")]
 Timeout = Annotated[
     float | None,
@@ -96,6 +99,24 @@ def router(stage: Stage, doors: Doorkeeper) -> APIRouter:
         return _outcome(await stage.desk.wait(command["id"], _timeout_ms(timeout, request)))
 
     @routes.get(
+        "/api/v1/fleet/commands",
+        summary="Commands, latest first",
+        dependencies=[Depends(doors.needs("viewer"))],
+        responses=done(200, "a page", {"commands": [_EXAMPLE], "next_cursor": None}) | problem_docs(**DENIED),
+    )
+    async def commands(
+        node_id: Annotated[str | None, Query(max_length=32, description="only to this node or gateway")] = None,
+        state: Annotated[State | None, Query(description="only in this state; open: queued or sent")] = None,
+        cursor: Cursor = None,
+        limit: Limit = 100,
+    ) -> Response:
+        where: dict[str, tuple[str, ...]] = {} if node_id is None else {"target": (node_id,)}
+        if state is not None:
+            where["state"] = OPEN if state == "open" else (state,)
+        rows, more = await read(stage, history.page, "commands", where, cursor, limit)
+        return answer({"commands": [command_json(row) for row in rows], "next_cursor": more})
+
+    @routes.get(
         "/api/v1/fleet/commands/{command_id}",
         summary="One command and its state",
         responses=problem_docs(_404="there is no such command", **DENIED),
@@ -105,8 +126,8 @@ def router(stage: Stage, doors: Doorkeeper) -> APIRouter:
     ) -> Response:
         try:
             view = stage.runtime.core.command_view(command_id)
-        except KeyError:
-            view = None
+        except KeyError:  # of long ago
+            view = await read(stage, history.one, "commands", command_id)
         if view is None:
             raise Problem(404, "not_found", f"there is no command {command_id!r}")
         return answer(command_json(view))

@@ -1,4 +1,4 @@
-"""What the fleet is and what it has measured: nodes, gateways, alerts, readings."""
+"""What the fleet is and what it has measured: nodes, gateways, readings."""
 
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -12,21 +12,20 @@ from fleet.host.access import Doorkeeper
 from fleet.host.answers import DENIED, answer, problem_docs
 from fleet.host.bodies import Moment
 from fleet.host.latest_routes import add_latest
+from fleet.host.listing import Cursor, read
 from fleet.host.opening import ROLE, refuse_sealed, show
-from fleet.host.problems import Problem, unavailable
-from fleet.host.readings import MAX_PAGE, BadCursor, utc_ms_of
+from fleet.host.problems import Problem
+from fleet.host.readings import MAX_PAGE, utc_ms_of
 from fleet.host.stage import Stage
-from fleet.host.storage import StorageError
 from fleet.host.summary_routes import add_summaries
 from fleet.host.tokens import Caller
-from fleet.host.views import NODE_STATUS, NodeTexts, alert_json, gateway_json, node_detail_json, node_type_of
+from fleet.host.views import NODE_STATUS, NodeTexts, gateway_json, node_detail_json, node_type_of
 
 MAX_NODES_PAGE = 100
 DEFAULT_PAGE = 1_000
 
 NodeType = Literal["microclaw", "picoclaw", "picclaw", "nanoclaw", "moltclaw"]
 Status = Literal["online", "offline", "down", "unknown"]
-Cursor = Annotated[str | None, Query(max_length=80, description="`next_cursor` of the page before")]
 Points = Annotated[
     int | None,
     Query(
@@ -73,21 +72,12 @@ def _add_members(routes: APIRouter, stage: Stage) -> None:
         return answer({"nodes": some, "pagination": {"page": page, "limit": limit, "total": len(found)}})
 
     @routes.get("/gateways", summary="Gateways, by id", responses=problem_docs(**DENIED))
-    async def gateways() -> Response:
-        found = [gateway_json(view) for view in stage.runtime.core.gateway_views()]
-        return answer({"gateways": sorted(found, key=lambda gateway: str(gateway["gateway_id"]))})
-
-    @routes.get("/alerts", summary="Alert episodes, latest first", responses=problem_docs(**DENIED))
-    async def alerts(
-        state: Annotated[Literal["open", "cleared", "all"], Query(description="which episodes")] = "all",
-        node_id: Annotated[str | None, Query(max_length=32, description="only of this node")] = None,
-        cursor: Cursor = None,
-        limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    async def gateways(
+        cursor: Cursor = None, limit: Annotated[int, Query(ge=1, le=DEFAULT_PAGE)] = DEFAULT_PAGE
     ) -> Response:
-        found = [alert_json(view) for view in stage.runtime.core.alert_views()]
-        found = [each for each in found if state in ("all", each["state"]) and node_id in (None, each["node_id"])]
-        found.sort(key=lambda alert: (alert["raised_utc"] or "", str(alert["alert_id"])), reverse=True)
-        return answer(listing.page("alerts", "alert_id", found, cursor, limit))
+        found = [gateway_json(view) for view in stage.runtime.core.gateway_views()]
+        found.sort(key=lambda gateway: str(gateway["gateway_id"]))
+        return answer(listing.page("gateways", "gateway_id", found, cursor, limit))
 
 
 def _add_own(routes: APIRouter, stage: Stage, doors: Doorkeeper) -> None:
@@ -155,7 +145,7 @@ def _add_readings(routes: APIRouter, stage: Stage, doors: Doorkeeper) -> None:
         _node_view(stage, node_id)
         if points is not None:
             return await _downsampled(stage, caller, node_id, metric, _time_ms(since), _time_ms(until), points)
-        some = await _read(
+        some = await read(
             stage, readings.node_readings, node_id, metric, _time_ms(since), _time_ms(until), cursor, limit
         )
         return answer({"readings": _shown(stage, some.readings, caller), "next_cursor": some.next_cursor})
@@ -166,8 +156,8 @@ def _add_readings(routes: APIRouter, stage: Stage, doors: Doorkeeper) -> None:
         responses=problem_docs(**DENIED),
     )
     async def of_all(caller: Annotated[Caller, viewer], cursor: Cursor = None, limit: Limit = DEFAULT_PAGE) -> Response:
-        some = await _read(stage, readings.all_readings, cursor, limit)
-        conflicts = await _read(stage, readings.count_conflicts)
+        some = await read(stage, readings.all_readings, cursor, limit)
+        conflicts = await read(stage, readings.count_conflicts)
         shown = _shown(stage, some.readings, caller)
         return answer({"readings": shown, "next_cursor": some.next_cursor, "conflicts": conflicts})
 
@@ -187,12 +177,12 @@ async def _downsampled(
     try:
         if stage.runtime.core.sensitive.holds(node, metric) and not may_open:
             raise downsample.Sealed
-        found, read = await _read(stage, downsample.extremes, node, metric, since_ms, until_ms, points, may_open)
+        found, count = await read(stage, downsample.extremes, node, metric, since_ms, until_ms, points, may_open)
     except downsample.Sealed:
         raise refuse_sealed(metric) from None
     except downsample.TooMany as error:
         raise Problem(400, "invalid", str(error)) from None
-    return answer({"readings": _shown(stage, found, caller), "next_cursor": None, "downsampled_from": read})
+    return answer({"readings": _shown(stage, found, caller), "next_cursor": None, "downsampled_from": count})
 
 
 def _shown(stage: Stage, found: list[dict[str, Any]], caller: Caller) -> list[dict[str, Any]]:
@@ -202,15 +192,6 @@ def _shown(stage: Stage, found: list[dict[str, Any]], caller: Caller) -> list[di
         if type(reading["value"]) is Secret or reading["metric"] in sensitive.metrics:
             show(reading, sensitive.holds(reading["node"], reading["metric"]), caller)
     return found
-
-
-async def _read(stage: Stage, query: Any, *args: Any) -> Any:
-    try:
-        return await stage.runtime.read(query, *args)
-    except BadCursor as error:
-        raise Problem(400, "invalid", f"query.cursor: {error}") from None
-    except StorageError as error:
-        raise unavailable(str(error)) from None
 
 
 def _node_view(stage: Stage, node_id: str) -> dict[str, Any]:

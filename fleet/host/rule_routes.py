@@ -24,7 +24,7 @@ Name = Annotated[str, Path(max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,
 Condition = str | dict[str, Any]
 
 
-_EXAMPLE = {
+_EXAMPLE: dict[str, Any] = {
     "when": "temp > 30 for 5 min",
     "clear": "temp < 29",
     "action": "both",
@@ -58,8 +58,8 @@ class Rule(BaseModel):
     action: str = Field(
         "notify",
         pattern=f"^({'|'.join(ACTIONS)})$",
-        description="alert: people are told and the node's alarm sounds; notify: people are told; command: one is sent; "
-        "both: people are told and a command is sent; none: it is recorded",
+        description="alert: people are told and the node's alarm sounds; notify: people are told; "
+        "command: one is sent; both: people are told and a command is sent; none: it is recorded",
     )
     command: RuleCommand | None = Field(None, description="of the actions command and both")
     severity: str = Field("warning", pattern=f"^({'|'.join(SEVERITIES)})$")

@@ -27,6 +27,7 @@ from fleet.host.database import (
     sqlite_url,
 )
 from fleet.host.forgotten import Forgotten, merged
+from fleet.host.history import remembered
 from fleet.host.migrate import known_versions, migrate, version
 from fleet.host.opening import opened
 from fleet.host.rule_state import latest_readings
@@ -84,7 +85,8 @@ class Storage:
             )
 
     def load(self) -> dict[str, list[Row]]:
-        """Every table but the readings, as rows by table name: what the core restores itself from.
+        """Every table but the readings, as rows by table name: what the core restores itself from. Of alerts, commands
+        and messages what is open, and the latest of what is over.
 
         `seen` is told by the readings themselves: {"node", "boot", "ranges": [[first, last], …]}; `latest` too.
         """
@@ -210,7 +212,8 @@ def row_key(write: Write) -> str:
 
 
 def _rows(connection: Connection, table: Table) -> list[Row]:
-    return [dict(row) for row in connection.execute(select(table).order_by(key_column(table))).mappings()]
+    query, some = select(table).order_by(key_column(table)), remembered(table)
+    return [dict(row) for row in connection.execute(query if some is None else query.where(some)).mappings()]
 
 
 def _seen(connection: Connection, forgotten: Forgotten) -> list[Row]:

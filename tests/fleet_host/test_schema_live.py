@@ -20,6 +20,7 @@ ROTATE = "/api/v1/auth/keys/rotate"  # without an overlap it makes the tool's ow
 # node's radio, that one of two members is needed, what is a signature. That these refuse with words is claimed in the
 # other tests.
 COMMAND = "POST /api/nodes/{node_id}/{action}"
+LISTS = ("alerts", "audit", "commands", "dead-letters", "gateways", "maintenance", "readings")
 BEYOND_SCHEMA = (
     "PUT /api/v1/fleet/rules/{name}",
     "PUT /api/v1/fleet/nodes/{node_id}/configuration",
@@ -31,7 +32,7 @@ BEYOND_SCHEMA = (
     "PATCH /api/v1/fleet/maintenance/{window_id}",
     "POST /api/v1/fleet/renew",
     "POST /api/v1/fleet/enrol",
-    *(f"GET /api/v1/fleet/{list}" for list in ("alerts", "audit", "dead-letters", "maintenance", "readings")),
+    *(f"GET /api/v1/fleet/{list}" for list in LISTS),
     *(f"GET /api/v1/fleet/nodes/{{node_id}}/{list}" for list in ("readings", "events", "summaries")),
 )
 

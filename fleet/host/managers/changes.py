@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, delete, func, select
 
 from fleet.core.mirror import SHOWN
+from fleet.host.history import remembered
 from fleet.host.tables import CHANGES, CORE_TABLES, key_column
 
 MOST_VERSIONS = 10_000
@@ -82,6 +83,7 @@ def _changed(connection: Connection, table: str, keys: set[str]) -> Iterable[tup
 def _rows(connection: Connection, name: str, keys: list[str] | None) -> list[Row]:
     table = CORE_TABLES[name]
     query = select(table).order_by(key_column(table))
-    if keys is not None:
-        query = query.where(key_column(table).in_(keys))
+    some = remembered(table) if keys is None else key_column(table).in_(keys)
+    if some is not None:
+        query = query.where(some)
     return [dict(row) for row in connection.execute(query).mappings()]
