@@ -14,6 +14,7 @@ from clawsim.scenario.targets import TargetError, entity_of, links_of
 
 LINK_FAULTS = ("cut", "delay", "loss")
 MAX_PAYLOAD_BYTES = 2**20
+STREAM = "/api/v1/events/stream"
 
 
 def resolve_timeline(scenario: Scenario, context: Context) -> list[Action]:
@@ -33,6 +34,8 @@ def _action(entry: FaultEntry | CallEntry | InjectEntry, name: str, context: Con
         return _fault(entry, name, context)
     if isinstance(entry, CallEntry):
         method, _, path = entry.call.partition(" ")
+        if path.partition("?")[0] == STREAM:
+            context.complain(entry.mark("call"), f"call: {STREAM} never ends, so that no answer ever comes")
         return CallAction(name, entry.at, method, path, plain(entry.body), entry.as_)
     return _inject(entry, name, context)
 

@@ -10,16 +10,20 @@ from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
 
-from clawsim.randomness import secret
+from sqlalchemy import delete
+
 from clawsim.virtual.host import VirtualHost
+from clawsim.virtual.logins import VirtualKeys, VirtualPasswords
 from clawsim.virtual.machines.fleet import FLEET_STORE_US
 from fleet.core.commands import ENDED
 from fleet.host.accounts import Accounts
 from fleet.host.app import make_app
+from fleet.host.latest import MemoryLatest, stored_latest
 from fleet.host.limits import Rate, Rates
+from fleet.host.pace import Pace
 from fleet.host.stage import Stage
 from fleet.host.storage import Storage
-from fleet.host.tokens import issue, verify
+from fleet.host.tables import METADATA
 
 CALLER = "scenario"
 TOKEN_TTL_S = 86_400
@@ -40,11 +44,14 @@ class VirtualApi:
     def __init__(self, world: Any) -> None:
         self._world = world
         stage: Any = Stage()
-        self._key = secret(world.plan.seed, "api")
-        stage.keys = SimpleNamespace(verify=lambda token: verify(self._key, token))
+        keys: Any = VirtualKeys(world.plan.seed)
+        self._keys = keys
+        stage.keys = keys
         stage.runtime = _Runtime(world)
         stage.desk = _Desk(world)
-        stage.accounts = Accounts(stage.runtime, stage.keys, [], [])
+        stage.accounts = Accounts(stage.runtime, keys, [], [], VirtualPasswords())
+        stage.opened_s, stage.opened_utc_ms = stage.now_s(), world.utc_ms()
+        stage.pace = Pace(stage.runtime.totals, stage.opened_s)
         stage.is_open = True
         self._app = make_app(stage, UNLIMITED)
 
@@ -56,7 +63,7 @@ class VirtualApi:
         parts = urlsplit(path)
         headers = [(b"host", b"fleet"), (b"content-type", b"application/json")]
         if role != "anonymous":
-            token = issue(self._key, CALLER, role, TOKEN_TTL_S)
+            token = self._keys.issue(CALLER, role, TOKEN_TTL_S)
             headers.append((b"authorization", f"Bearer {token}".encode()))
         return {
             "type": "http",
@@ -154,8 +161,11 @@ class _Runtime:
     def __init__(self, world: Any) -> None:
         self._world = world
         self.writer = SimpleNamespace(failing=None, waiting=0, submit=lambda writes, done: None)
-        self.clock = SimpleNamespace(utc_ms=world.utc_ms)
+        self.clock = SimpleNamespace(utc_ms=world.utc_ms, now_ms=lambda: world.env.now_us // 1000)
+        self.storage, self.broker = SimpleNamespace(name="memory"), "hub"
+        self.latest = MemoryLatest()
         self.counts: dict[str, int] = {}
+        self._copy: Storage | None = None
         self.events = SimpleNamespace(counts=world.log.counts, listeners=[])
 
     @property
@@ -166,7 +176,14 @@ class _Runtime:
     @property
     def hub(self) -> Any:
         """The connection to the Event Hub."""
-        return SimpleNamespace(up=self._world.fleet.session.connected, sent=0, dropped=0)
+        return SimpleNamespace(up=self._world.fleet.session.connected, sent=0, dropped=0, last_failure="")
+
+    def totals(self) -> dict[str, int]:
+        """What can be told as a rate."""
+        counts = self.events.counts
+        stored = sum(len(rows) for rows in self._world.fleet.database.readings.values())
+        rejected = counts.get("message.rejected", 0)
+        return {"readings_stored": stored, "events": sum(counts.values()), "messages_rejected": rejected}
 
     async def current(self) -> None:
         """There is nobody else who could lead."""
@@ -179,20 +196,36 @@ class _Runtime:
         finally:
             host.pump()
 
+    async def save(self, writes: list[Any]) -> None:
+        """What is not the core's: at once, so that no two requests wait for each other."""
+        self._world.fleet.database.perform(writes)
+
+    async def latest_of(self, nodes: Any) -> dict[str, Any]:
+        """The latest values of each of `nodes`."""
+        found: dict[str, Any] = await self.read(stored_latest, nodes)
+        return found
+
     async def committed(self) -> None:
         """Until all that was asked to be stored so far is stored."""
         await _Wait(FLEET_STORE_US, lambda: True)
 
     async def read(self, query: Callable[..., Any], *args: Any) -> Any:
         """A query of the database: of a copy in SQL, for the few times that a scenario asks."""
-        storage = Storage("sqlite+pysqlite:///:memory:", self._world.fleet.vault)
-        try:
-            storage.open()
-            storage.perform(self._world.fleet.database.as_writes())
-            with storage.engine.connect() as connection:
-                return query(connection, *args)
-        finally:
-            storage.close()
+        storage = self._emptied()
+        storage.perform(self._world.fleet.database.as_writes())
+        with storage.engine.connect() as connection:
+            return query(connection, *args)
+
+    def _emptied(self) -> Storage:
+        """The copy without its rows: to make its tables takes far longer than to fill them."""
+        vault = self._world.fleet.vault
+        if self._copy is None or self._copy.vault is not vault:
+            self._copy = Storage("sqlite+pysqlite:///:memory:", vault)
+            self._copy.open()
+        with self._copy.writing() as connection:
+            for table in METADATA.sorted_tables:
+                connection.execute(delete(table))
+        return self._copy
 
 
 class _Desk:

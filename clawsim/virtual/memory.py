@@ -10,7 +10,7 @@ from fleet.core.rows import ReadingRow, same_content
 from fleet.wire.ranges import SeqRanges
 
 Identity = tuple[str, int, int]
-_KEYS = {"rules": "name", "slots": "name"}
+_KEYS = {"rules": "name", "slots": "name", "users": "name"}
 _LOGS = ("node_events",)
 
 

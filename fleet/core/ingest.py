@@ -11,7 +11,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from firmware.wire.outputs import Event
-from fleet.core.rows import ReadingRow, Secret, Stored
+from fleet.core.rows import ReadingRow, Secret, Stored, plain_of
 from fleet.core.transaction import Transaction
 from fleet.wire import uplink
 from fleet.wire.ranges import SeqRanges
@@ -225,10 +225,13 @@ class Ingest:
                 self._core.sensitive.say_unreadable(row)
 
     def _keep_aside(self, row: ReadingRow) -> None:
-        """A reading whose identity is taken by other content."""
+        """A reading whose identity is taken by other content; its metric may be sensitive since it was sent off."""
+        sensitive = self._core.sensitive
+        if not isinstance(row.value, Secret) and sensitive.holds(row.node, row.metric):
+            row = row._replace(value=Secret(plain_of(row.value)))
         doc = row._asdict()
         if type(row.value) is Secret:
-            doc["value"] = self._core.sensitive.vault.at_rest(row)
+            doc["value"] = sensitive.vault.at_rest(row)
         conflict = {"id": self._core.new_name("x"), "doc": doc}
         self._core.stores.persist([("upsert", "conflicts", conflict)], None)
 

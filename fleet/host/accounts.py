@@ -44,12 +44,19 @@ class Session:
 class Accounts:
     """Rows of `users` and `tokens`; a token's `kind` is session, issued, registration or revoked."""
 
-    def __init__(self, runtime: Runtime, keys: Keyring, users: Iterable[Row], tokens: Iterable[Row]) -> None:
+    def __init__(
+        self,
+        runtime: Runtime,
+        keys: Keyring,
+        users: Iterable[Row],
+        tokens: Iterable[Row],
+        passwords: Passwords | None = None,
+    ) -> None:
         self._runtime, self._keys = runtime, keys
         self.users: dict[str, Row] = {}
         self.tokens: dict[str, Row] = {}
         self.show_all(users, tokens)
-        self._passwords = Passwords()
+        self._passwords = passwords or Passwords()
         self._changing = asyncio.Lock()
 
     def show_all(self, users: Iterable[Row], tokens: Iterable[Row]) -> None:

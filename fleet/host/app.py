@@ -83,7 +83,7 @@ def _add_health(app: FastAPI, stage: Stage, metrics: Metrics) -> None:
     @app.get("/readyz", tags=["health"], summary="Requests and batches are taken: the database and the hub work")
     async def readyz() -> Response:
         checks = await _checks(stage)
-        role = {"role": _role(stage), "leader": stage.leader} if stage.leader or stage.outbox else {}
+        role = {"role": stage.role, "leader": stage.leader} if stage.leader or stage.outbox else {}
         broken = [f"{name}: {state}" for name, state in checks.items() if state != "ok"]
         if broken:
             raise Problem(503, "unavailable", "; ".join(broken), headers={"Retry-After": "2"}, checks=checks, **role)
@@ -115,10 +115,6 @@ async def _checks(stage: Stage) -> dict[str, str]:
     if runtime.term is not None and not runtime.term.certain:
         checks["leadership"] = runtime.term.over or "not confirmed by the database"
     return checks
-
-
-def _role(stage: Stage) -> str:
-    return "leader" if stage.is_open and stage.runtime.leads else "follower"
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:

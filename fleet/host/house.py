@@ -6,7 +6,6 @@ import logging
 import random
 import secrets
 import socket
-import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -214,7 +213,7 @@ async def _keep_utc(runtime: Runtime) -> None:
 async def _keep_pace(stage: Stage) -> None:
     while True:
         await asyncio.sleep(SAMPLE_S)
-        stage.pace.sample(time.monotonic())
+        stage.pace.sample(stage.now_s())
 
 
 def _url(host: str, port: int) -> str:

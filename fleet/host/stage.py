@@ -5,8 +5,6 @@ moment in which the server is handed it. Nothing is served before `open`, nor be
 where a manager comes to lead or ceases to.
 """
 
-import time
-
 from starlette.types import ASGIApp
 
 from fleet.host.accounts import Accounts
@@ -39,6 +37,7 @@ class Stage:
     stream: EventStream
     pace: Pace
     opened_s: float
+    """By the clock that the core goes by, as `now_s` is."""
     opened_utc_ms: int
 
     def open(
@@ -50,13 +49,22 @@ class Stage:
     ) -> None:
         """Everything is there; `restored` are the database's rows by table."""
         self.runtime, self.keys, self.outbox = runtime, keys, outbox
-        self.opened_s, self.opened_utc_ms = time.monotonic(), runtime.clock.utc_ms()
+        self.opened_s, self.opened_utc_ms = self.now_s(), runtime.clock.utc_ms()
         self.pace = Pace(runtime.totals, self.opened_s)
         self.desk = CommandDesk(runtime)
         self.stream = EventStream(runtime.events.listeners, runtime.core.boot if outbox is None else None)
         runtime.events.crowds.append(self.stream.on_stored)
         self.accounts = Accounts(runtime, keys, restored.get("users", []), restored.get("tokens", []))
         self.is_open = True
+
+    def now_s(self) -> float:
+        """The time of the core, which in a rehearsal is not that on the wall."""
+        return self.runtime.clock.now_ms() / 1000
+
+    @property
+    def role(self) -> str:
+        """`leader`, also where there is one server only, or `follower`."""
+        return "leader" if self.is_open and self.runtime.leads else "follower"
 
     def close(self) -> None:
         """Lets every request that waits answer: the server is about to stop, or to change its part."""

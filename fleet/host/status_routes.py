@@ -1,6 +1,5 @@
 """`GET /api/v1/fleet/status`: what this server does now, on one page. It answers while the database fails, too."""
 
-import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from importlib.metadata import version
@@ -16,7 +15,13 @@ from fleet.host.readings import utc_text
 from fleet.host.stage import Stage
 from fleet.host.views import NODE_STATUS
 
-_EXAMPLE = {"version": "0.1.0", "uptime_s": 3600, "nodes": {"online": 480, "down": 20}, "open_alerts": {"warning": 2}}
+_EXAMPLE = {
+    "version": "0.1.0",
+    "uptime_s": 3600,
+    "role": "leader",
+    "nodes": {"online": 480, "down": 20},
+    "open_alerts": {"warning": 2},
+}
 
 
 def router(stage: Stage, doors: Doorkeeper) -> APIRouter:
@@ -36,12 +41,14 @@ def router(stage: Stage, doors: Doorkeeper) -> APIRouter:
 
 
 def _process(stage: Stage) -> dict[str, Any]:
-    uptime_s = time.monotonic() - stage.opened_s
+    now_s = stage.now_s()
     return {
         "version": version("clawsim"),
         "started_utc": utc_text(stage.opened_utc_ms),
-        "uptime_s": round(uptime_s, 1),
-        "per_s": stage.pace.per_s(time.monotonic()),
+        "uptime_s": round(now_s - stage.opened_s, 1),
+        "role": stage.role,
+        "leader": stage.leader,
+        "per_s": stage.pace.per_s(now_s),
     }
 
 

@@ -21,7 +21,7 @@ def add_to(app: typer.Typer) -> None:
 def status(reach: Reach) -> None:
     """Show what a running server does now: connections, nodes, alerts, commands, rates.
 
-    Exit codes: 0 all is well, 1 it runs without its database or Event Hub, 2 bad usage, 3 it cannot be reached,
+    Exit codes: 0 all is well, 1 it runs without its database or its Event Hub, 2 bad usage, 3 it cannot be reached,
     4 the token does not allow it.
     """
     url, found = ask(reach, "viewer", lambda api: (api.url, api.get("/api/v1/fleet/status")))
@@ -29,7 +29,12 @@ def status(reach: Reach) -> None:
         as_json(found)
     else:
         _show(url, found)
-    raise SystemExit(EXIT_TROUBLE if found["database"]["failure"] or not found["hub"]["up"] else 0)
+    raise SystemExit(EXIT_TROUBLE if found["database"]["failure"] or not (follows(found) or found["hub"]["up"]) else 0)
+
+
+def follows(found: dict[str, Any]) -> bool:
+    """Whether another server leads: the hub is that one's business."""
+    return found.get("role") == "follower"
 
 
 def _show(url: str, found: dict[str, Any]) -> None:
@@ -38,11 +43,13 @@ def _show(url: str, found: dict[str, Any]) -> None:
     if database["transactions_waiting"]:
         state += f", {database['transactions_waiting']} transactions waiting"
     lost = f"NOT CONNECTED{': ' + hub['failure'] if hub['failure'] else ''}"
+    connection = "the leader talks to it" if follows(found) else "connected" if hub["up"] else lost
     facts(
         {
             "fleet manager": f"{found['version']} at {url}, up {span(found['uptime_s'])}",
+            **_leads(found),
             "database": f"{database['name']}: {state}",
-            "Event Hub": f"{hub['address']}: {'connected' if hub['up'] else lost}",
+            "Event Hub": f"{hub['address']}: {connection}",
             "latest values": f"in {cache['kind']}{'' if cache['up'] else ', WHICH FAILS: from the database instead'}",
             "gateways": _counts(found["gateways"], "none"),
             "nodes": _counts(found["nodes"], "none"),
@@ -52,6 +59,14 @@ def _show(url: str, found: dict[str, Any]) -> None:
             "per second": ", ".join(f"{rate:g} {name.replace('_', ' ')}" for name, rate in found["per_s"].items()),
         }
     )
+
+
+def _leads(found: dict[str, Any]) -> dict[str, str]:
+    """Said where several servers share a database."""
+    leader = found.get("leader")
+    if follows(found):
+        return {"role": f"follows {leader or 'nobody yet'}"}
+    return {"role": f"leads, as {leader}"} if leader else {}
 
 
 def _counts(counts: dict[str, int], nothing: str) -> str:
