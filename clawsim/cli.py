@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from enum import StrEnum
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +13,7 @@ from clawsim.scenario import ScenarioError, json_schema, load
 from clawsim.scenario.errors import Mark, Problem
 from clawsim.scenario.show import show
 from clawsim.terminal import Output, complain, say, stdout_is_plain, use_plain_signs
+from firmware.hosting.program import version_option
 
 EXIT_BAD_SCENARIO = 2
 TIMESCALE = 30.0
@@ -42,17 +42,9 @@ Overrides = Annotated[
 ]
 
 
-def _show_version(wanted: bool) -> None:
-    if wanted:
-        say(f"clawsim {version('clawsim')}")
-        raise typer.Exit
-
-
 @app.callback()
 def clawsim(
-    _: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit")
-    ] = False,
+    _: Annotated[bool, version_option("clawsim")] = False,
 ) -> None:
     """Rehearse a Clawland fleet: outages, failovers, commands, in a virtual or a live world."""
 

@@ -2,7 +2,6 @@
 
 import json
 import sys
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -10,6 +9,7 @@ import typer
 
 from firmware.hosting.config import ConfigError
 from firmware.hosting.logs import FORMATS, LEVELS, check_log_options, configure_logs
+from firmware.hosting.program import version_option
 
 if TYPE_CHECKING:
     from firmware.hosts.settings import NodeSettings
@@ -24,17 +24,9 @@ app = typer.Typer(
 )
 
 
-def _show_version(wanted: bool) -> None:
-    if wanted:
-        print(f"firmware {version('clawsim')}")
-        raise typer.Exit
-
-
 @app.callback()
 def firmware(
-    _: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit.")
-    ] = False,
+    _: Annotated[bool, version_option("firmware")] = False,
 ) -> None:
     pass
 

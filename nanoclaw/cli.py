@@ -2,11 +2,12 @@
 
 import json
 import sys
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
+
+from firmware.hosting.program import version_option
 
 if TYPE_CHECKING:
     from nanoclaw.host.config import GatewaySettings
@@ -21,17 +22,9 @@ app = typer.Typer(
 )
 
 
-def _show_version(wanted: bool) -> None:
-    if wanted:
-        print(f"nanoclaw {version('clawsim')}")
-        raise typer.Exit
-
-
 @app.callback()
 def nanoclaw(
-    _: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit.")
-    ] = False,
+    _: Annotated[bool, version_option("nanoclaw")] = False,
 ) -> None:
     pass
 

@@ -93,6 +93,8 @@ class _CalmHandler(logging.StreamHandler[Any]):
         super().close()
 
     def _tell(self, held: list[tuple[logging.LogRecord, int]]) -> None:
+        if getattr(self.stream, "closed", False):  # whoever listened has gone before the timer came
+            return
         for record, count in held:
             told = copy.copy(record)
             if count > 1:

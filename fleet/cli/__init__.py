@@ -1,10 +1,10 @@
 """`fleet`: the fleet manager, its Event Hub, and what an operator does with both from a terminal."""
 
-from importlib.metadata import version
 from typing import Annotated
 
 import typer
 
+from firmware.hosting.program import version_option
 from fleet.cli import around, hub, serve, upkeep
 from fleet.host.key_commands import keys
 from fleet.host.pki.commands import pki
@@ -51,17 +51,9 @@ app.add_typer(keys, name="keys", short_help="Keys of sensitive values at rest.")
 around.add_to(app)
 
 
-def _show_version(wanted: bool) -> None:
-    if wanted:
-        print(f"fleet {version('clawsim')}")
-        raise typer.Exit
-
-
 @app.callback()
 def fleet(
-    _: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit.")
-    ] = False,
+    _: Annotated[bool, version_option("fleet")] = False,
 ) -> None:
     pass
 

@@ -156,7 +156,7 @@ class Alarms:
             site = self._core.registry.nodes.get(node, {}).get("doc", {}).get("site") if node else None
             text = fill(rule["message"], fields | {"site": site or where, "metric": main_metric(rule["when"])})
             subject, body = (text if state == "raised" else f"{text} (cleared)"), f"{subject}. {body}"
-        self._core.notify(tx, Notice(f"alert.{state}", doc["severity"], subject, body, node))
+        self._core.notify(tx, Notice(f"alert.{state}", doc["severity"], subject, body, node, row["rule"]))
 
 
 def scope_of(rule: Message) -> str:

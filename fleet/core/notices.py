@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from fleet.core.manager import FleetCore
 
 MOST_LISTED = 50  # in the text of one message
+MOST_RULES = 3  # in its subject; with more of them it has none
 MOST_DEAD = 1_000  # dead letters in memory; the database keeps them all
 
 
@@ -26,6 +27,7 @@ class Notice(NamedTuple):
     subject: str
     body: str
     node: str | None
+    rule: str | None = None
 
 
 class _Gathering:
@@ -65,6 +67,8 @@ class Notices:
         row: Message = {"id": self._core.new_name("m"), "state": "gathering", "attempts": 0}
         row |= {"subject": notice.subject, "body": notice.body}
         row["doc"] = {"kind": notice.kind, "severity": notice.severity, "node": notice.node}
+        if notice.rule is not None:
+            row["doc"]["rule"] = notice.rule
         tx.upsert("notifications", row)
         tx.after.append(lambda at_ms: self._gather(row, at_ms))
 
@@ -143,8 +147,11 @@ class Notices:
         if len(rows) > MOST_LISTED:
             listed.append(f"and {len(rows) - MOST_LISTED} more")
         found: Message = {"id": self._core.new_name("m"), "state": "pending", "attempts": 0}
-        found |= {"subject": f"{len(rows)} {_PLURALS.get(doc['kind'], 'notices')} ({doc['severity']})"}
-        found |= {"body": "\n".join(listed)}
+        subject = f"{len(rows)} {_PLURALS.get(doc['kind'], 'notices')} ({doc['severity']})"
+        rules = sorted({row["doc"]["rule"] for row in rows if row["doc"].get("rule")})
+        if 0 < len(rules) <= MOST_RULES:
+            subject = f"{', '.join(rules)}: {subject}"
+        found |= {"subject": subject, "body": "\n".join(listed)}
         nodes = sorted({row["doc"]["node"] for row in rows if row["doc"]["node"]})[:MOST_LISTED]
         found["doc"] = {"kind": doc["kind"], "severity": doc["severity"], "count": len(rows), "nodes": nodes}
         return found

@@ -13,6 +13,7 @@ from functools import partial
 from sqlalchemy import URL
 
 from firmware.hosting.clock import Clock
+from firmware.hosting.dial import dialled_at
 from firmware.hosting.lifecycle import CannotRun, until
 from firmware.hosting.mqtt import Login
 from firmware.hosting.notify import ServiceManager
@@ -81,7 +82,7 @@ class House:
         # A follower pumps no core: that the loop turns is the sign of life.
         chores = (_keep_pace(self.prepared.stage), self._supervisor.watch(lambda: True))
         self._chores = [asyncio.create_task(each) for each in chores]
-        url = _url(settings.host, listening.getsockname()[1])
+        url = f"http://{dialled_at(settings.host, listening.getsockname()[1])}"
         self._lock.tell(url)
         part = "another manager leads and this one follows" if hub is None else f"Event Hub at {hub}"
         self._supervisor.ready(f"API at {url}, {part}")
@@ -214,12 +215,6 @@ async def _keep_pace(stage: Stage) -> None:
     while True:
         await asyncio.sleep(SAMPLE_S)
         stage.pace.sample(stage.now_s())
-
-
-def _url(host: str, port: int) -> str:
-    """Where this machine reaches the API."""
-    host = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - where we listen is not where we dial
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _say_ready(settings: ServeSettings, url: str, part: str, first: bool) -> None:

@@ -3,6 +3,7 @@
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from firmware.hosting.dial import dialled_at
 from firmware.hosting.lifecycle import CannotRun
 from firmware.wire.auth import mqtt_password
 from fleet.core.manager import FleetCore
@@ -35,8 +36,7 @@ class LocalHub:
     @property
     def target(self) -> str:
         """Where the manager itself connects to, once entered."""
-        host = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(self._host, self._host)  # noqa: S104
-        return f"[{host}]:{self._broker.port}" if ":" in host else f"{host}:{self._broker.port}"
+        return dialled_at(self._host, self._broker.port)
 
     async def __aenter__(self) -> Self:
         from fleet.hub import HubError

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from firmware.hosting.dial import dialled_at
 from firmware.hosting.lifecycle import CannotRun
 from firmware.hosting.mqtt import Listener, Login, MqttPort
 from firmware.wire.messages import MAX_NODE_MESSAGE_BYTES
@@ -53,8 +54,7 @@ class LocalBroker:
     @property
     def target(self) -> str:
         """Where the daemon itself connects to."""
-        host = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(self._broker.host, self._broker.host)  # noqa: S104
-        return f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
+        return dialled_at(self._broker.host, self.port)
 
     async def start(self) -> None:
         """Listen; raises `CannotRun` when the port is taken or Mosquitto is missing."""

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from firmware.hosting.dial import dialled
 from nanoclaw.core.outbox import READINGS
 from nanoclaw.host.outbox_store import read_outbox
 from nanoclaw.host.status import is_running, read_status
@@ -30,7 +31,7 @@ def look(data: Path) -> dict[str, Any]:
 
 
 def _asked(host: str, port: int) -> dict[str, Any]:
-    connection = http.client.HTTPConnection({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port, PATIENCE_S)  # noqa: S104 - where we listen is not where we dial
+    connection = http.client.HTTPConnection(dialled(host), port, PATIENCE_S)
     try:
         connection.request("GET", "/status")
         found = json.loads(connection.getresponse().read(MOST_BYTES))

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from fleet.core.notices import Notice
+from fleet.core.transaction import Transaction
 from tests.fleet_core.rig import QUIET_MS, Cloud, Crash, Notify
 
 
@@ -145,3 +147,22 @@ def test_what_the_database_does_not_take_gathers_until_it_does() -> None:
     cloud.refuse_stores = False
     cloud.later(2 * QUIET_MS)
     assert [notify.subject for notify in cloud.of(Notify)] == ["2 nodes are down (warning)"]
+
+
+@pytest.mark.parametrize(
+    ("rules", "subject"),
+    [
+        (("hot", "hot"), "hot: 2 alerts are raised (warning)"),
+        (("hot", "cold", "hot"), "cold, hot: 3 alerts are raised (warning)"),
+        (("a", "b", "c", "d"), "4 alerts are raised (warning)"),
+    ],
+)
+def test_a_message_about_alerts_of_few_rules_names_them(rules: tuple[str, ...], subject: str) -> None:
+    cloud = fleet_of(1)
+    tx = Transaction()
+    for rule in rules:
+        cloud.core.notify(tx, Notice("alert.raised", "warning", f"{rule} on x: raised", "", "x", rule))
+    cloud.core.stores.commit(tx)
+    cloud.pump()
+    cloud.later(QUIET_MS)
+    assert [notify.subject for notify in cloud.of(Notify)] == [subject]

@@ -134,6 +134,18 @@ def test_what_becomes_sensitive_while_it_waits_for_the_database_goes_there_close
     assert cloud.acks() == ["b-0", "b-1"]
 
 
+def test_a_copy_that_differs_is_kept_aside_closed_when_its_metric_becomes_sensitive_during_the_commit() -> None:
+    cloud = Cloud().started()
+    cloud.core.sensitive.vault = Vault([bytes(32)], random.Random(1).randbytes)
+    cloud.hold_stores = True
+    cloud.batch("b-0", cloud.reading(20.0, 0), cloud.reading(4711.0, 0))
+    cloud.core.sensitive.put("temp", {"rules": True}, cloud.now_ms)
+    cloud.pump()
+    cloud.finish_stores()
+    (kept,) = cloud.table("conflicts").values()
+    assert kept["doc"]["value"].startswith("~g1.") and "4711" not in str(kept)
+
+
 def test_the_readings_of_a_commit_can_be_told_all_at_once() -> None:
     cloud = Cloud(tells_each_reading=False).started()
     cloud.batch("b-1", cloud.reading(21.0, 0), cloud.reading(21.5, 1))

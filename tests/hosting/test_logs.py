@@ -101,6 +101,20 @@ def test_a_message_that_does_not_fit_its_arguments_stops_nobody(
     assert "goes on" in stderr.getvalue()
 
 
+def test_what_was_held_back_is_not_told_to_a_stream_that_was_closed(
+    stderr: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configure_logs("info", "text")
+    for _ in range(50):
+        LOG.warning("the same again")
+    (handler,) = logging.getLogger().handlers
+    stderr.close()
+    heard = io.StringIO()
+    monkeypatch.setattr("sys.stderr", heard)
+    handler.close()
+    assert heard.getvalue() == "", "no traceback of the logging library"
+
+
 @pytest.mark.parametrize(("level", "style", "said"), [("loud", "text", "--log-level"), ("info", "xml", "--log-format")])
 def test_an_unknown_level_or_format_is_named(level: str, style: str, said: str) -> None:
     with pytest.raises(ValueError, match=said):
