@@ -9,9 +9,10 @@ from clawsim.scenario.base import Strict
 from clawsim.scenario.context import Context
 from clawsim.scenario.errors import did_you_mean
 from clawsim.scenario.metrics import WELL_KNOWN, Metric
-from clawsim.scenario.models import ConstantSignal, CsvSignal, RampSignal, Sensor, SineSignal, StepsSignal
+from clawsim.scenario.models import Sensor
 from clawsim.scenario.plan import Json, SensorPlan
 from clawsim.scenario.recordings import of_encoding, of_header
+from clawsim.scenario.signal_models import ConstantSignal, CsvSignal, RampSignal, SineSignal, StepsSignal
 from firmware.hal.recording import RecordingError
 from firmware.hal.signals import SignalError, scaled, signal_from_spec
 from firmware.wire.ids import valid_metric

@@ -31,11 +31,12 @@ from fleet.core.stores import Stores
 from fleet.core.summaries import Summaries
 from fleet.core.transaction import Transaction
 from fleet.core.vault import Vault
+from fleet.core.views import Views
 from fleet.wire import uplink
 from fleet.wire.uplink import Message, Rejected
 
 
-class FleetCore:
+class FleetCore(Views):
     """See `fleet.core`."""
 
     def __init__(
@@ -204,42 +205,6 @@ class FleetCore:
             self.stores.commit(tx)
         return row
 
-    # --- views ----------------------------------------------------------------------------------------------------
-
-    @property
-    def config_version(self) -> int:
-        """The version of the gateways' configuration."""
-        return self.configuration.version
-
-    def node_views(self) -> list[Message]:
-        """All nodes, without their keys."""
-        return [self.node_view(node) for node in self.registry.nodes]
-
-    def node_view(self, node: str) -> Message:
-        """One node, without its key. Raises KeyError."""
-        return _shown(self.registry.nodes[node])
-
-    def gateway_views(self) -> list[Message]:
-        """All gateways, without their keys."""
-        return [_shown(row) for row in self.registry.gateways.values()]
-
-    def alert_views(self) -> list[Message]:
-        """The episodes in memory: all that are raised, and those cleared lately."""
-        return [{**row, "doc": dict(row["doc"])} for row in self.alerts.rows.values()]
-
-    def maintenance_views(self) -> list[Message]:
-        """The maintenance windows that are not long over."""
-        return [{**row, "doc": dict(row["doc"])} for row in self.maintenance.rows.values()]
-
-    def dead_letter_views(self) -> list[Message]:
-        """The messages that nobody accepted in all their attempts, the oldest first."""
-        return [{**row, "doc": dict(row["doc"])} for row in self.notices.dead.values()]
-
-    def command_view(self, command_id: str) -> Message:
-        """One command. Raises KeyError."""
-        row = self.commands.rows[command_id]
-        return {**row, "doc": dict(row["doc"])}
-
     # --- what the concerns share ----------------------------------------------------------------------------------
 
     def emit(self, output: Any) -> None:
@@ -295,7 +260,3 @@ class FleetCore:
             self.configuration.on_ack(gateway, uplink.decode(payload))
         else:
             raise Rejected("not a topic for the fleet manager")
-
-
-def _shown(row: Message) -> Message:
-    return {"id": row["id"], **{name: value for name, value in row["doc"].items() if name != "key"}}
