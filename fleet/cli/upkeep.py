@@ -1,5 +1,6 @@
 """`fleet migrate` and `fleet token`: what is done beside the server, in its data directory."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -46,10 +47,12 @@ def token(
     ttl: Annotated[str, typer.Option(help="How long it is valid, as in 90s, 15m, 24h, 30d.")] = "24h",
 ) -> None:
     """Print a token for the API of the server that works in --data (running or not)."""
-    from fleet.host.tokens import TokenError, issue, load_key, parse_ttl
+    from fleet.host.tokens import KEY_FILE, TokenError, issue, load_key, parse_ttl
 
     try:
-        lifetime_s = parse_ttl(ttl)
+        lifetime_s, is_new = parse_ttl(ttl), not (data / KEY_FILE).exists()
         print(issue(load_key(data), name, role, lifetime_s))
+        if is_new:  # a directory misspelt would give a token that nobody takes
+            print(f"no server has worked in {data} yet; one that does will take this token", file=sys.stderr)
     except TokenError as error:
         leave(EXIT_USAGE, str(error))

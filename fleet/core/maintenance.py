@@ -100,7 +100,7 @@ class Maintenance:
             if type(doc.get(name)) is not int or not 0 <= doc[name] <= MAX_UTC_MS:
                 raise ValueError(f"{name} is not a time")
         if doc["until_utc_ms"] <= max(doc["from_utc_ms"], utc_ms):
-            raise ValueError("until_utc_ms is not after its beginning, or is over")
+            raise ValueError("a window ends after it begins, and not in the past")
         for name, most in (("reason", MAX_REASON_CHARS), ("by", MAX_TEXT_CHARS)):
             if not isinstance(doc[name], str) or len(doc[name]) > most:
                 raise ValueError(f"{name} is not a text of at most {most} characters")

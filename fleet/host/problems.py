@@ -77,9 +77,24 @@ async def _on_problem(_request: Request, error: Exception) -> Response:
 
 async def _on_invalid(_request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101
-    errors = [{"where": _place(found["loc"]), "message": str(found["msg"])} for found in error.errors()]
+    errors = [_said(found) for found in error.errors()]
     message = "; ".join(f"{each['where']}: {each['message']}" for each in errors[:5])
     return Problem(400, "invalid", message, errors=errors[:20]).response()
+
+
+ID_PATTERN = r"^[a-z0-9][a-z0-9-]{0,31}$"
+_WORDS = {"missing": "is needed", "extra_forbidden": "is not known here"}
+_PATTERNS = {ID_PATTERN: "expected an id, 1 to 32 of a-z, 0-9 and '-', not '-' first"}
+
+
+def _said(found: Mapping[str, Any]) -> dict[str, str]:
+    """One mistake of a request in a person's words, where the framework's are a programmer's."""
+    kind, context, location = str(found["type"]), found.get("ctx") or {}, tuple(found["loc"])
+    if kind == "json_invalid":
+        at = f" at character {location[-1] + 1}" if isinstance(location[-1], int) else ""
+        return {"where": "body", "message": f"not JSON{at}: {context.get('error', found['msg'])}"}
+    message = _WORDS.get(kind) or _PATTERNS.get(str(context.get("pattern"))) or str(found["msg"])
+    return {"where": _place(location), "message": message.removeprefix("Value error, ")}
 
 
 def _place(location: tuple[int | str, ...]) -> str:
@@ -90,10 +105,14 @@ def _place(location: tuple[int | str, ...]) -> str:
 async def _on_http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101
     if error.status_code == 405:
-        return Problem(405, "method_not_allowed", "not for this URL", headers=_allowed(request)).response()
+        message = f"{request.method} is not for this URL"
+        return Problem(405, "method_not_allowed", message, headers=_allowed(request)).response()
     phrase = HTTPStatus(error.status_code).phrase
     word = "invalid" if error.status_code == 400 else phrase.lower().replace(" ", "_")
-    return Problem(error.status_code, word, str(error.detail), headers=error.headers).response()
+    said = str(error.detail)
+    if error.status_code == 404 and said == phrase:
+        said = "there is nothing at this URL; /docs lists what there is"
+    return Problem(error.status_code, word, said, headers=error.headers).response()
 
 
 def _allowed(request: Request) -> dict[str, str]:

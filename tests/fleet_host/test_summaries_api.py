@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from tests.fleet_host.secrecy import vault_of
 from tests.fleet_host.stand import NODE, UTC_MS, Served, problem, served
-from tests.fleet_host.test_sensitive import vault_of
 
 PATH = f"/api/v1/fleet/nodes/{NODE}/summaries"
 
