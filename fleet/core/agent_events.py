@@ -143,6 +143,9 @@ class AgentEvents:
         if severity == "critical" or (event["type"] == "alert" and severity != "info"):
             weight = "critical" if severity in ("critical", "error") else "warning"
             subject = f"{event['type']} on {node}: {severity}"
+            age_ms = core.utc_ms(now_ms) - event["utc_ms"]
+            if age_ms > core.config.late_ms:  # what an agent kept while it was offline is not news of now
+                subject += f", {age_ms // 60_000} min ago"
             core.notify(tx, Notice("agent.event", weight, subject, event["message"] or "No message.", node))
 
 

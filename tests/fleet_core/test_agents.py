@@ -170,6 +170,15 @@ def test_everything_but_readings_is_kept_as_an_event_and_people_hear_of_alerts()
     assert [row["subject"] for row in cloud.table("notifications").values()] == ["alert on agent-01: warning"]
 
 
+def test_an_alert_that_an_agent_had_to_keep_is_not_told_as_if_it_were_now() -> None:
+    cloud = registered()
+    cloud.later(60 * 60_000)
+    old = seen(type="alert", severity="critical", message="smoke", at_ms=EPOCH_MS + cloud.now_ms - 27 * 60_000)
+    report(cloud, old)
+    subjects = [row["subject"] for row in cloud.table("notifications").values()]
+    assert "alert on agent-01: critical, 27 min ago" in subjects
+
+
 @pytest.mark.parametrize("data", [{}, {"unit": "C"}, {"value": None}, {"Not a metric": 1}, {"value": "x" * 300}])
 def test_one_wrong_event_spoils_the_whole_report_and_says_which(data: dict[str, Any]) -> None:
     cloud = registered()
