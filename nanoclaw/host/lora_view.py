@@ -10,19 +10,26 @@ def radio_lines(found: dict[str, Any]) -> Iterator[str]:
     if not lora:
         return
     each = lora["concentrators"]
-    heard = "no concentrator has been heard yet" if not each else f"concentrators {len(each)}"
-    text = f"on UDP port {found.get('lora_port')}: {heard}; frames of others {lora['foreign']:,}"
+    text = f"on UDP port {found.get('lora_port')}: "
+    text += f"{len(each)} concentrator{'s' if len(each) > 1 else ''}" if each else "no concentrator has been heard yet"
+    text += f"; {lora['foreign']:,} frames of others" if lora["foreign"] else ""
     yield text + _reasons("rejected", lora["rejected"]) + _reasons("windows missed", lora["missed"])
     for one in each:
         yield _concentrator(one)
 
 
 def _concentrator(one: dict[str, Any]) -> str:
-    text = f"{one['eui']}: heard {one['silent_ms'] // 1000} s ago"
-    if not one["reachable"]:
-        text += ", not waiting for downlinks"
-    text += f"; packets {one['packets']:,}, spoilt {one['crc_failed']:,}, heard by another before {one['copies']:,}"
-    text += f"; downlinks {one['downlinks']:,}, {one['airtime_ms'] / 1000:.1f} s on the air in an hour"
+    silent_s = one["silent_ms"] // 1000
+    text = (
+        f"{one['eui']}: heard {silent_s} s ago"
+        if silent_s < 120
+        else f"{one['eui']}: heard {silent_s // 60} minutes ago"
+    )
+    text += "" if one["reachable"] else ", does not wait for downlinks"
+    text += (
+        f"; {one['packets']:,} packets, {one['crc_failed']:,} of them spoilt, {one['copies']:,} heard by another before"
+    )
+    text += f"; {one['downlinks']:,} downlinks, {one['airtime_ms'] / 1000:.1f} s on the air in the last hour"
     return text + _reasons("not sent", one["tx_errors"])
 
 
@@ -30,4 +37,4 @@ def _reasons(what: str, counts: dict[str, int]) -> str:
     if not counts:
         return ""
     named = ", ".join(f"{reason} {count:,}" for reason, count in sorted(counts.items()))
-    return f"; {what} {sum(counts.values()):,} ({named})"
+    return f"; {sum(counts.values()):,} {what} ({named})"
