@@ -71,4 +71,3 @@ class Air:
 
 def _named(doc: Message, ours: list[str], first: str) -> str:
     return next((name for name in (doc.get("answering"), doc.get("home")) if name in ours), first)
-

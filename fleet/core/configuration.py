@@ -116,7 +116,7 @@ class Configuration:
                 self.push(gateway)
 
     def push(self, gateway: str) -> None:
-        """Send the gateway its whole configuration: the rules that it can evaluate, its site's nodes and their keys, and
+        """Send the gateway its whole configuration: the rules that it can evaluate, its site's nodes, their keys, and
         which of them it answers by radio.
 
         Not while the latest change is on its way to the database: it is sent when that is done.

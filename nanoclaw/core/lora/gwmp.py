@@ -208,7 +208,7 @@ def _signal(rxpk: Message) -> float:
 
 
 def _number(found: Message, name: str, least: float, most: float) -> float:
-    value = found.get(name)
+    value: Any = found.get(name)
     if type(value) not in (int, float) or not least <= value <= most:
         raise Rejected(f"{name} is not a number from {least:g} to {most:g}")
     return float(value) if type(value) is float else int(value)

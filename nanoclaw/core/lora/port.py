@@ -16,7 +16,7 @@ from nanoclaw.core.lora import gwmp
 from nanoclaw.core.lora.concentrators import Concentrator, Concentrators
 from nanoclaw.core.lora.config import LoraConfig
 from nanoclaw.core.lora.guard import Guard
-from nanoclaw.core.lora.keys import Keys, Opened
+from nanoclaw.core.lora.keys import Keys
 from nanoclaw.core.lora.windows import Copy, Window, Windows
 from nanoclaw.core.roster import Node
 
@@ -30,7 +30,7 @@ COPIES_MS = 3_000
 MOST_FRAMES = 1_000
 MOST_REASONS = 64
 _LONGEST = {12: 64, 11: 64, 10: 64, 9: 128}
-"""Bytes of a downlink by spreading factor, as LoRaWAN has it in EU868 (RP002, table 5): short ones where air is dear."""
+"""Bytes of a frame by spreading factor, as LoRaWAN has it in EU868 (RP002): short where the air is dear."""
 
 
 class LoraPort:
@@ -115,10 +115,7 @@ class LoraPort:
 
     def _is_copy(self, by: Concentrator, packet: gwmp.Packet, now_ms: int) -> bool:
         """Whether the frame was heard just now by another one (or, on a neighbouring channel, by this one)."""
-        for frame, (since_ms, _) in list(self._heard.items()):
-            if now_ms - since_ms <= COPIES_MS and len(self._heard) < MOST_FRAMES:
-                break
-            del self._heard[frame]
+        self._forget(now_ms)
         found = self._heard.get(packet.frame)
         if found is None:
             return False
@@ -130,6 +127,13 @@ class LoraPort:
         elif copy.strength_dbm > same[0].strength_dbm:
             copies[copies.index(same[0])] = copy
         return True
+
+    def _forget(self, now_ms: int) -> None:
+        while self._heard:
+            frame, (since_ms, _) = next(iter(self._heard.items()))
+            if now_ms - since_ms <= COPIES_MS and len(self._heard) < MOST_FRAMES:
+                break
+            del self._heard[frame]
 
     def _on_frame(self, copy: Copy, now_ms: int) -> None:
         """The first copy of a frame. Raises Rejected."""
@@ -151,26 +155,25 @@ class LoraPort:
         if said is None:
             raise Rejected("malformed contents")
         guard.take(head.boot, head.count)
-        self._take(opened, guard, said, copies, head.asks, now_ms)
-
-    def _take(
-        self, opened: Opened, guard: Guard, said: list[tuple[str, bytes]], copies: list[Copy], asks: bool, now_ms: int
-    ) -> None:
-        core, node = self._core, self._core.nodes[opened.node]
+        node = self._core.nodes[opened.node]
         node.air = True
-        window = Window(node, guard, opened.block, copies, now_ms) if node.id in self._answers else None
+        window = Window(node, head, opened.block, copies, now_ms) if node.id in self._answers else None
+        self._record(node, guard, window)
+        for verb, payload in said:
+            self._pass_on(node, verb, payload, now_ms)
+        if window is not None and (head.asks or self._core.commands.next_for_air(node) is not None):
+            self._core.intake.hurry(now_ms)
+            self.windows.open(window, now_ms)
+
+    def _record(self, node: Node, guard: Guard, window: Window | None) -> None:
+        """Keep on disk that the frame has come: only then it is answered, so that no restart answers it again."""
 
         def recorded(at_ms: int) -> None:
             if window is not None:
                 window.recorded = True
                 self.windows.ready(at_ms)
 
-        core.stores.persist([("put", SLOT + node.id, guard.as_slot())], recorded, lambda _: None)
-        for verb, payload in said:
-            self._pass_on(node, verb, payload, now_ms)
-        if window is not None and (asks or core.commands.waits(node)):
-            core.intake.hurry(now_ms)
-            self.windows.open(window, now_ms)
+        self._core.stores.persist([("put", SLOT + node.id, guard.as_slot())], recorded)
 
     def _pass_on(self, node: Node, verb: str, payload: bytes, now_ms: int) -> None:
         """A message in a frame, as if it had come by MQTT."""

@@ -11,13 +11,14 @@ A concentrator that refuses is followed by the next best one while there is time
 the next uplink: the node asks again.
 """
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from firmware.wire.airtime import time_on_air_us
 from firmware.wire.lora import RECEIVE_DELAY_MS
 from nanoclaw.core.lora import gwmp
 from nanoclaw.core.lora.concentrators import Concentrator
 from nanoclaw.core.lora.gwmp import Downlink, Packet
+from nanoclaw.core.lora.keys import Block
 
 if TYPE_CHECKING:
     from nanoclaw.core.lora.port import LoraPort
@@ -45,10 +46,12 @@ class Copy(NamedTuple):
 class Window:
     """One receive window of one node, and the answer that is made for it once: its nonce must not come twice."""
 
-    def __init__(self, node: "Node", boot: int, count: int, copies: list[Copy], now_ms: int) -> None:
+    def __init__(self, node: "Node", head: Any, block: Block, copies: list[Copy], now_ms: int) -> None:
+        """`head` is the uplink's, `block` opens the node's frames, `copies` may still become more."""
         self.node = node
-        self.boot = boot
-        self.count = count
+        self.boot: int = head.boot
+        self.count: int = head.count
+        self.block = block
         self.copies = copies
         self.gathered_ms = now_ms + GATHER_MS
         self.decide_ms = now_ms + DECIDE_MS
@@ -88,13 +91,13 @@ class Windows:
         self.missed: dict[str, int] = {}
         """How many windows had no answer, by reason."""
 
-    def open(self, window: Window) -> None:
+    def open(self, window: Window, now_ms: int) -> None:
         """A node listens soon."""
         if len(self._open) >= MOST_WINDOWS:
             self._miss(window, "too-many")
         else:
             self._open.append(window)
-            self._arm(window.gathered_ms - GATHER_MS)
+            self._arm(now_ms)
 
     def ready(self, now_ms: int) -> None:
         """What windows wait for may be on the disk now."""
