@@ -121,10 +121,6 @@ class Backlog:
 
     # --- for a link that asks for its acknowledgements ------------------------------------------------------------
 
-    def has_unsent(self) -> bool:
-        """Whether something has to be sent."""
-        return any([record.sent_ms == NEVER for record in self._records])
-
     def has_unsent_event(self) -> bool:
         """Whether an event has to be sent."""
         return any([record.sent_ms == NEVER and record.event for record in self._records])
@@ -138,13 +134,14 @@ class Backlog:
 
     def oldest_sent_ms(self) -> "int | None":
         """When the oldest was sent of those that are sent and not acknowledged."""
-        return min([r.sent_ms for r in self._records if r.sent_ms != NEVER] or [None])
+        sent = [record.sent_ms for record in self._records if record.sent_ms != NEVER]
+        return min(sent) if sent else None
 
-    def lost_before(self, boot: int, sent_ms: int) -> None:
-        """A gateway that heard what was sent at `sent_ms` has just said what it has of `boot`: what is still kept of
-        it, and was sent earlier, has not arrived."""
+    def lost_before(self, sent_ms: int) -> None:
+        """A gateway that heard what was sent at `sent_ms` has just said what it has: what is still kept, and was sent
+        earlier, has not arrived, or the answer that said so has not."""
         for record in self._records:
-            if record.boot == boot and record.sent_ms < sent_ms:
+            if record.sent_ms < sent_ms:
                 record.sent_ms = NEVER
 
 

@@ -34,6 +34,7 @@ class LoraNode(NodeCore):
         self._unanswered = 0
         self._ask_now = False
         self._heartbeat: dict | None = None  # to go with the next frame
+        self._crowded = False  # the latest frame had no room for a reading, so it is the heartbeat's turn to wait
         self._acks: list[dict] = []
         self._over = False
         self._sleeps = bool(config.get("sleep"))
@@ -52,20 +53,23 @@ class LoraNode(NodeCore):
         head = lora.head_of(payload)
         if not self._running or head is None or not head.down or head.node != self.address:
             return
-        contents, said = None, None
+        contents = None
         if self.airway.listens(now_ms):
             contents = lora.open_downlink(self._block, payload, self.boot, self._count)
-            said = contents and unpack_downlink(contents, self.boot)
+        said = None if contents is None else unpack_downlink(contents, self.boot)
         if said is None:
             reason = "not authentic" if contents is None else "malformed"
             self.event("message.rejected", {"topic": "radio", "reason": reason})
             return
         self.airway.close_window(now_ms)
-        self._asked = False
         self._unanswered = 0
         self.on_heard(now_ms)
         for verb, body in said:
             self._on_message(verb, body, now_ms)
+        verbs = [verb for verb, _ in said]
+        if "cmd" not in verbs or "received" in verbs:  # else the command has perhaps left no room for what is received
+            self._asked = False
+            self.backlog.lost_before(self._frame_ms)
         if self._sleeps:
             self._doze(now_ms)
 
@@ -122,8 +126,11 @@ class LoraNode(NodeCore):
 
     def _wish_ms(self) -> "int | None":
         """When there is something to say that can wait."""
-        if self._heartbeat is not None or self.backlog.has_unsent():
+        if self._heartbeat is not None:
             return self._frame_ms
+        unsent = self.backlog.unsent(self._frame_ms)
+        if unsent:
+            return max(unsent[0].clock_ms, self._frame_ms) if unsent[0].boot == self.boot else self._frame_ms
         wish_ms = self.presence.heartbeat_due_ms
         if len(self.backlog) and (self._over or self._asked):
             wish_ms = min(wish_ms, self._frame_ms + (self.airway.pace_ms << min(self._unanswered, 4)))
@@ -152,7 +159,9 @@ class LoraNode(NodeCore):
             presence.heartbeat_due_ms = now_ms + presence.heartbeat_ms
             presence.send_heartbeat(now_ms)
         load = Load(self.airway.frame_bytes - lora.UPLINK_BYTES, self.boot, now_ms)
-        load.fill(self._heartbeat, self._acks, self.backlog.unsent(self._frame_ms))
+        readings = self.backlog.unsent(self._frame_ms)
+        load.fill(None if self._crowded else self._heartbeat, self._acks, readings)
+        self._crowded = bool(readings) and not load.records
         contents = load.contents(self.airway.sf)
         legal_ms = self.airway.legal_ms(len(contents) + lora.UPLINK_BYTES, now_ms)
         if legal_ms > now_ms:  # one long text, too long for what is left of the hour
@@ -193,8 +202,6 @@ class LoraNode(NodeCore):
             gone = self.backlog.acknowledge(found["boot"], found["from"], found["upto"], found["missing"], now_ms)
             for first, upto in runs(gone):
                 self.stores.later(("drop", found["boot"], first, upto))
-        if found:
-            self.backlog.lost_before(found["boot"], self._frame_ms)
 
     def _doze(self, now_ms: int) -> None:
         """Sleep until something is due, unless the window may be open."""
