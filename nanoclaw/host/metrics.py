@@ -55,7 +55,7 @@ class Metrics:
         yield _labelled("nodes", "nodes by state", "state", _by_state(found["nodes"]))
         yield from self._outbox(found)
         yield from self._uplinks(found["uplinks"])
-        if found["lora"] is not None:
+        if found.get("lora") is not None:
             yield from lora_metrics(found["lora"])
         yield CounterMetricFamily(f"{_P}messages_rejected", "messages that could not be taken", found["rejected"])
         events = CounterMetricFamily(f"{_P}events", "events of the gateway by kind", labels=["kind"])

@@ -85,7 +85,7 @@ def decode(data: bytes) -> Datagram:
     if len(data) < HEAD_BYTES:
         raise Rejected("too short")
     if data[0] != VERSION:
-        raise Rejected(f"version {data[0]} of the packet forwarder's protocol, not {VERSION}")
+        raise Rejected(f"not version {VERSION} of the packet forwarder's protocol")
     kind, rest = data[3], data[HEAD_BYTES:]
     if kind not in FROM_CONCENTRATOR:
         raise Rejected("not a datagram of a concentrator")
