@@ -28,21 +28,31 @@ def time_on_air_us(count: int, sf: int, crc: bool = True) -> int:
 
 
 class DutyCycle:
-    """The airtime of a transmitter in the last hour, in slices of a minute; a slice counts until all of it is older."""
+    """The airtime of a transmitter in the last hour, in slices of it; a slice counts until all of it is older."""
 
-    def __init__(self, ppm: int = DUTY_PPM) -> None:
-        """`ppm`: the share of the hour, in millionths."""
+    def __init__(self, ppm: int = DUTY_PPM, slice_ms: int = _SLICE_MS) -> None:
+        """`ppm`: the share of the hour, in millionths. Longer slices need less memory, and waste up to one of them."""
         self.allowed_us = ppm * (WINDOW_MS * 1000 // _PPM)
+        self._slice_ms = slice_ms
         self._slices: list[list[int]] = []  # when it ends (ms), what was on the air in it (µs)
 
     def spend(self, air_us: int, now_ms: int) -> None:
         """A frame starts at `now_ms`."""
-        end_ms = now_ms - now_ms % _SLICE_MS + _SLICE_MS
+        end_ms = now_ms - now_ms % self._slice_ms + self._slice_ms
         if self._slices and self._slices[-1][0] == end_ms:
             self._slices[-1][1] += air_us
         else:
             self._forget(now_ms)
             self._slices.append([end_ms, air_us])
+
+    def as_slot(self, now_ms: int) -> "list[list[int]]":
+        """What to keep on flash: how long the slices still count from `now_ms` on (ms), and their airtime (µs)."""
+        self._forget(now_ms)
+        return [[part[0] + WINDOW_MS - now_ms, part[1]] for part in self._slices]
+
+    def restore(self, slot: "list[list[int]]", now_ms: int) -> None:
+        """What `as_slot` gave, at the instant that it was made for or any later one."""
+        self._slices = [[now_ms + left_ms - WINDOW_MS, air_us] for left_ms, air_us in slot]
 
     def used_us(self, now_ms: int) -> int:
         """What counts at `now_ms`."""
