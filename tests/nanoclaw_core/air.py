@@ -29,7 +29,7 @@ class Concentrator:
         return (self.tmst_zero_us + self._station.now_ms * 1000) % (1 << 32)
 
     def say(self, kind: int, body: bytes = b"", token: int | None = None) -> bytes:
-        self._token += 1
+        self._token = (self._token + 1) % 0x10000
         token = self._token if token is None else token
         head = bytes([2]) + token.to_bytes(2, "big") + bytes([kind]) + bytes.fromhex(self.eui)
         self._station.raw("lora", self.address, head + body)

@@ -203,6 +203,21 @@ def test_the_gateway_keeps_the_duty_cycle_of_the_band_for_an_hour() -> None:
     assert len(concentrator.downlinks()) == sent + 1
 
 
+def test_a_restart_of_the_gateway_gives_no_concentrator_a_new_hour() -> None:
+    made, concentrator, board = heard()
+    concentrator.hear(board.readings(0), datr="SF12BW125")
+    made.later(1_000)
+    concentrator.tx_ack(concentrator.downlinks()[0][0])
+    spent_ms = lora_view(made)["concentrators"][0]["airtime_ms"]
+    assert spent_ms > 900
+    made.power_on()
+    made.later(1_000)
+    concentrator.pull()
+    assert lora_view(made)["concentrators"][0]["airtime_ms"] == spent_ms
+    made.later(3_700_000)
+    assert lora_view(made)["concentrators"][0]["airtime_ms"] == 0
+
+
 def test_what_was_refused_costs_no_airtime_and_what_was_not_answered_does() -> None:
     made, concentrator, board = heard()
     concentrator.hear(board.readings(0))

@@ -3,7 +3,7 @@
 from typing import Any
 
 from firmware.wire.airtime import DutyCycle
-from nanoclaw.core.lora.config import LoraConfig, band_of
+from nanoclaw.core.lora.config import LoraConfig, band_of, ppm_of
 
 MOST_CONCENTRATORS = 16
 ROUTE_MS = 60_000
@@ -13,7 +13,8 @@ ROUTE_MS = 60_000
 class Concentrator:
     """One concentrator, and its budget in every sub-band."""
 
-    def __init__(self, eui: str, duty_ppm: int) -> None:
+    def __init__(self, eui: str, duty_ppm: int, kept: dict[str, Any], now_ms: int) -> None:
+        """`kept`: what `as_slot` gave before the gateway restarted."""
         self.eui = eui
         self.heard_ms = 0
         self.packets = 0
@@ -26,6 +27,8 @@ class Concentrator:
         self._pulled_ms: int | None = None
         self._bands: dict[int, DutyCycle] = {}
         self._reserved_us: dict[int, int] = {}
+        for band, slices in kept.items():
+            self._budget(int(band)).restore(slices, now_ms)
 
     def pulled(self, address: str, now_ms: int) -> None:
         """It asks for something to send: `address` is where it waits."""
@@ -37,29 +40,35 @@ class Concentrator:
 
     def reserve(self, frequency_hz: int, air_us: int, now_ms: int) -> bool:
         """Whether law and configuration let it transmit so long now; if so, that is kept until `settle`."""
-        found = band_of(frequency_hz)
-        if found is None:
+        band = band_of(frequency_hz)
+        if band is None:
             return False
-        band, legal_ppm = found
-        budget = self._bands.setdefault(band, DutyCycle(min(legal_ppm, self._duty_ppm)))
         reserved_us = self._reserved_us.get(band, 0) + air_us
-        if budget.due_ms(reserved_us, now_ms) != now_ms:
+        if self._budget(band).due_ms(reserved_us, now_ms) != now_ms:
             return False
         self._reserved_us[band] = reserved_us
         return True
 
     def settle(self, frequency_hz: int, air_us: int, sent: bool, now_ms: int) -> None:
         """What was reserved was sent (as far as anybody knows), or surely was not."""
-        found = band_of(frequency_hz)
-        if found is None:
-            return
-        self._reserved_us[found[0]] -= air_us
-        if sent:
-            self._bands[found[0]].spend(air_us, now_ms)
+        band = band_of(frequency_hz)
+        if band is not None:
+            self._reserved_us[band] -= air_us
+            if sent:
+                self._budget(band).spend(air_us, now_ms)
 
     def failed(self, error: str) -> None:
         """It refused to send; `error` is one of few words."""
         self.tx_errors[error] = self.tx_errors.get(error, 0) + 1
+
+    def as_slot(self, now_ms: int) -> dict[str, Any]:
+        """What it has transmitted of late, by sub-band: no restart of the gateway gives it a new hour."""
+        return {str(band): budget.as_slot(now_ms) for band, budget in self._bands.items()}
+
+    def _budget(self, band: int) -> DutyCycle:
+        if band not in self._bands:
+            self._bands[band] = DutyCycle(min(ppm_of(band), self._duty_ppm))
+        return self._bands[band]
 
     def view(self, now_ms: int) -> dict[str, Any]:
         """What people want to know; airtime is that of the last hour."""
@@ -79,8 +88,10 @@ class Concentrator:
 class Concentrators:
     """All of them by EUI: those of the configuration, or, without a list, the first few that speak."""
 
-    def __init__(self, config: LoraConfig) -> None:
+    def __init__(self, config: LoraConfig, kept: dict[str, Any]) -> None:
+        """`kept`: `Concentrator.as_slot` by EUI."""
         self._config = config
+        self._kept = kept
         self.all: dict[str, Concentrator] = {}
 
     def get(self, eui: str, now_ms: int) -> Concentrator | None:
@@ -90,6 +101,6 @@ class Concentrators:
             euis = self._config.euis
             if eui not in euis if euis else len(self.all) >= MOST_CONCENTRATORS:
                 return None
-            found = self.all[eui] = Concentrator(eui, self._config.duty_ppm)
+            found = self.all[eui] = Concentrator(eui, self._config.duty_ppm, self._kept.pop(eui, {}), now_ms)
         found.heard_ms = now_ms
         return found

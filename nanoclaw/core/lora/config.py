@@ -28,9 +28,11 @@ class LoraConfig:
     """How much of an hour a concentrator transmits in a sub-band at most, in millionths, where the law allows more."""
 
 
-def band_of(frequency_hz: int) -> tuple[int, int] | None:
-    """The sub-band of EU868: its beginning in Hz, and the law's share in millionths; None outside of all."""
-    for first_hz, last_hz, ppm in _SUB_BANDS:
-        if first_hz <= frequency_hz < last_hz:
-            return first_hz, ppm
-    return None
+def band_of(frequency_hz: int) -> int | None:
+    """Where the sub-band of EU868 begins that this frequency is in, in Hz; None outside of all."""
+    return next((first_hz for first_hz, end_hz, _ in _SUB_BANDS if first_hz <= frequency_hz < end_hz), None)
+
+
+def ppm_of(band: int) -> int:
+    """What the law allows in the sub-band that begins there, in millionths of an hour; nothing where there is none."""
+    return next((ppm for first_hz, _, ppm in _SUB_BANDS if first_hz == band), 0)

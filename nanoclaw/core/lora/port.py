@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 PORT = "lora"
 SLOT = "air:"
+SPENT_SLOT = "transmitted:"
 COPIES_MS = 3_000
 """A frame that comes again so soon was heard by another concentrator."""
 MOST_FRAMES = 1_000
@@ -38,7 +39,7 @@ class LoraPort:
 
     def __init__(self, core: "GatewayCore", config: LoraConfig, rng: Any) -> None:
         self._core = core
-        self.concentrators = Concentrators(config)
+        self.concentrators = Concentrators(config, _kept(core.slots, SPENT_SLOT))
         self.windows = Windows(self, config.power_dbm, rng.getrandbits(16))
         self.foreign = 0
         """Frames of others on the same channels, LoRaWAN's for instance, and of nodes that are not ours."""
@@ -47,8 +48,7 @@ class LoraPort:
         self._us = lora.address(core.config.fleet_id, core.id)
         self._answers: frozenset[str] = frozenset()
         self._heard: dict[bytes, tuple[int, list[Copy]]] = {}  # since when, in that order
-        kept = {slot[len(SLOT) :]: state for slot, state in core.slots.items() if slot.startswith(SLOT)}
-        self._guards = {node: Guard(state) for node, state in kept.items()}
+        self._guards = {node: Guard(state) for node, state in _kept(core.slots, SLOT).items()}
 
     @property
     def due_ms(self) -> int | None:
@@ -219,6 +219,10 @@ class LoraPort:
         """Send a datagram."""
         self._core.emit(Send(PORT, address, data))
 
+    def keep_spent(self, by: Concentrator, now_ms: int) -> None:
+        """A concentrator has transmitted: its hour counts on after a restart."""
+        self._core.stores.put(SPENT_SLOT + by.eui, by.as_slot(now_ms))
+
     def tell(self, kind: str, fields: Message) -> None:
         """Say what happened."""
         self._core.event(kind, fields)
@@ -231,3 +235,7 @@ class LoraPort:
         if reason in self.rejected or len(self.rejected) < MOST_REASONS:
             self.rejected[reason] = self.rejected.get(reason, 0) + 1
         self._core.reject(PORT, reason, sender)
+
+
+def _kept(slots: Message, prefix: str) -> Message:
+    return {slot[len(prefix) :]: value for slot, value in slots.items() if slot.startswith(prefix)}

@@ -111,8 +111,8 @@ class Windows:
         late = [token for token, sent in self._on_air.items() if now_ms >= sent.until_ms]
         for token in late:
             sent = self._on_air.pop(token)
-            sent.by.settle(sent.frequency_hz, sent.air_us, True, now_ms)
             sent.by.failed("unanswered")
+            self._settle(sent, True, now_ms)
         self._arm(now_ms)
 
     def on_tx_ack(self, by: Concentrator, token: int, error: str, now_ms: int) -> bool:
@@ -121,7 +121,7 @@ class Windows:
         if sent is None or sent.by is not by:
             return False
         del self._on_air[token]
-        by.settle(sent.frequency_hz, sent.air_us, not error, now_ms)
+        self._settle(sent, not error, now_ms)
         if error:
             by.failed(error)
             self._send(sent.window, error, now_ms)
@@ -177,6 +177,11 @@ class Windows:
         self._on_air[self._token] = _OnAir(window, by, packet.frequency_hz, air_us, now_ms + UNANSWERED_MS)
         self._port.send(address, gwmp.pull_resp(self._token, downlink))
         return ""
+
+    def _settle(self, sent: _OnAir, transmitted: bool, now_ms: int) -> None:
+        sent.by.settle(sent.frequency_hz, sent.air_us, transmitted, now_ms)
+        if transmitted:
+            self._port.keep_spent(sent.by, now_ms)
 
     def _miss(self, window: Window, reason: str) -> None:
         self.missed[reason] = self.missed.get(reason, 0) + 1
