@@ -14,7 +14,7 @@ from typing import Any
 
 from clawsim.trace import TraceEvent
 
-UNTOLD = ("reading.", "batch.", "downlink.", "host.", "client.")
+UNTOLD = ("reading.", "batch.", "downlink.", "host.", "client.", "frame.")
 """Kinds with these prefixes are no milestones. `client.*` is what a real broker says of its sockets, and a virtual one
 has none."""
 

@@ -70,6 +70,12 @@ _NODES = (
     EventKind(
         "failover.scan", "the node's gateway was silent too long: it looks for another", NODE, ("gateway", "silent_ms")
     ),
+    EventKind(
+        "frame.sent",
+        "a node sent a LoRa frame",
+        NODE,
+        ("count", "bytes", "air_us", "hour_us", "sf", "readings", "heartbeat", "asks"),
+    ),
     EventKind("failover.joined", "the node joined another gateway", NODE, ("gateway", "attach")),
 )
 _GATEWAYS = (
@@ -204,6 +210,7 @@ _WORLD = (
     EventKind("fault.requested", "a fault of the timeline was asked for", WORLD, ("of", "fault", "on")),
     EventKind("fault.effective", "a fault was seen to have its effect", WORLD, ("of", "fault", "on")),
     EventKind("fault.cleared", "a fault ended", WORLD, ("of", "fault", "on", "touched")),
+    EventKind("frame.lost", "a gateway did not hear a LoRa frame", WORLD, ("node", "gateway", "cause"), "node"),
     EventKind("call.sent", "a request of the timeline went to the API", WORLD, ("of", "method", "path")),
     EventKind("call.answered", "the API answered a request of the timeline", WORLD, ("of", "status", "latency_ms")),
     EventKind("inject.sent", "a raw message of the timeline was published", WORLD, ("of", "topic", "bytes")),
@@ -226,6 +233,7 @@ CLOSED = {
     ("alert.", "by"): ("gateway", "cloud"),
     ("command.acknowledged", "status"): ("done", "restarted"),
     ("fault.", "fault"): ("cut", "delay", "loss", "kill", "stop", "power"),
+    ("frame.lost", "cause"): ("link", "collision", "transmitting", "too-far"),
     ("gateway.offline", "reason"): ("heartbeat timeout", "connection lost"),
     ("reading.lost", "cause"): LOST_CAUSES,
     ("sensor.fault", "reason"): ("failed", "out-of-range", "stuck", "too-long"),
