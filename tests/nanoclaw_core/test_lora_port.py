@@ -318,6 +318,17 @@ def test_a_node_that_is_heard_by_radio_is_up_and_then_down_like_any_other() -> N
     assert [(each["status"], each["air"], each["attach"]) for each in told] == [("up", True, 0), ("down", True, 0)]
 
 
+def test_any_frame_of_a_node_is_a_sign_of_life() -> None:
+    made, concentrator, board = heard()
+    concentrator.hear(board.heartbeat(interval_ms=60_000))
+    for seq in range(4):
+        made.later(150_000)
+        concentrator.hear(board.readings(seq, asks=False))
+    assert not made.events("node.down")
+    made.later(180_001)
+    assert [each["silent_ms"] for each in made.events("node.down")] == [180_001]
+
+
 def test_a_command_waits_for_the_nodes_next_frame_and_its_answer_goes_to_the_cloud() -> None:
     made, concentrator, board = heard()
     concentrator.hear(board.heartbeat())

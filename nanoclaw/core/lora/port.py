@@ -157,6 +157,8 @@ class LoraPort:
         guard.take(head.boot, head.count)
         node = self._core.nodes[opened.node]
         node.air = True
+        if node.state == "up":
+            node.heard_ms = now_ms  # a frame proves as much as a heartbeat, which may be lost on the air
         window = Window(node, head, opened.block, copies, now_ms) if node.id in self._answers else None
         self._record(node, guard, window)
         for verb, payload in said:
