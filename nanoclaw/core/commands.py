@@ -123,6 +123,15 @@ class Commands:
         if first and order.by == "gateway":
             self._core.event("command.sent", _named(order))
 
+    def refuse(self, order: Order, reason: str, now_ms: int) -> None:
+        """The command cannot be sent to its node; whoever wants it is told."""
+        self._orders.answered(order.id, order.target)
+        if order.by == "gateway":
+            self._core.event("command.failed", _named(order) | {"reason": reason})
+            return
+        answer = {"id": order.id, "target": order.target, "status": "failed", "reason": reason}
+        self._core.forwarder.report("ack", answer, now_ms, (("put", f"cmd:{order.id}", None),))
+
     def on_ack(self, node: Node, message: Message, now_ms: int) -> None:
         """A node's answer: to an alarm of ours, or to a command that the cloud waits for. Raises Rejected."""
         core = self._core

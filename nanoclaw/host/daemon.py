@@ -98,7 +98,7 @@ class Daemon:
         if self._settings.uplink_tls:
             self._spawn(self._keep_certificate())
         config = self._settings.core
-        _log.info("gateway started", fleet=config.fleet_id, site=config.site, mqtt_port=self._broker.port)
+        _log.info("gateway started", fleet=config.fleet_id, site=config.site, **self._ports())
         self._service.ready(self._in_one_line())
         self._spawn(self._service.watch(lambda: self.pump.alive(LATE_MS)))
 
@@ -218,10 +218,13 @@ class Daemon:
 
     def report(self, running: bool = True) -> dict[str, Any]:
         """All that `nanoclaw status` shows."""
-        ports = {"mqtt_port": self._broker.port, "monitor_port": None if self._monitor is None else self._monitor.port}
-        if self._radio is not None:
-            ports["lora_port"] = self._radio.port
+        ports = {**self._ports(), "monitor_port": None if self._monitor is None else self._monitor.port}
         return self._report.all(running, ports, self.failures())
+
+    def _ports(self) -> dict[str, int | None]:
+        """Where nodes come in."""
+        radio = {} if self._radio is None else {"lora_port": self._radio.port}
+        return {"mqtt_port": self._broker.port, **radio}
 
     def failures(self) -> list[str]:
         """What is wrong on this machine; a cloud that is away is not."""

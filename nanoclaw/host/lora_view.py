@@ -11,9 +11,9 @@ def radio_lines(found: dict[str, Any]) -> Iterator[str]:
         return
     each = lora["concentrators"]
     text = f"on UDP port {found.get('lora_port')}: "
-    text += f"{len(each)} concentrator{'s' if len(each) > 1 else ''}" if each else "no concentrator has been heard yet"
-    text += f"; {lora['foreign']:,} frames of others" if lora["foreign"] else ""
-    yield text + _reasons("rejected", lora["rejected"]) + _reasons("windows missed", lora["missed"])
+    text += _many(len(each), "concentrator") if each else "no concentrator has been heard yet"
+    text += f"; {_many(lora['foreign'], 'frame')} of others" if lora["foreign"] else ""
+    yield text + _reasons("rejected", lora["rejected"]) + _reasons("answers missed", lora["missed"])
     for one in each:
         yield _concentrator(one)
 
@@ -26,11 +26,14 @@ def _concentrator(one: dict[str, Any]) -> str:
         else f"{one['eui']}: heard {silent_s // 60} minutes ago"
     )
     text += "" if one["reachable"] else ", does not wait for downlinks"
-    text += (
-        f"; {one['packets']:,} packets, {one['crc_failed']:,} of them spoilt, {one['copies']:,} heard by another before"
-    )
-    text += f"; {one['downlinks']:,} downlinks, {one['airtime_ms'] / 1000:.1f} s on the air in the last hour"
+    text += f"; {_many(one['packets'], 'packet')}, {one['crc_failed']:,} of them spoilt, "
+    text += f"{one['copies']:,} heard by another before"
+    text += f"; {_many(one['downlinks'], 'downlink')}, {one['airtime_ms'] / 1000:.1f} s on the air in the last hour"
     return text + _reasons("not sent", one["tx_errors"])
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def _reasons(what: str, counts: dict[str, int]) -> str:

@@ -362,6 +362,32 @@ def test_a_command_that_leaves_no_room_for_the_acknowledgement_goes_alone() -> N
     assert [verb for verb, _ in board.opens(concentrator.downlinks()[0][1])] == ["cmd"]
 
 
+def test_a_command_that_fits_no_frame_fails_and_blocks_nobody() -> None:
+    made, concentrator, board = heard()
+    concentrator.hear(board.heartbeat())
+    made.command("c-1", action="config", params={"thresholds": {"t" * 230: 1}})
+    concentrator.hear(board.readings(0))
+    made.later(1_000)
+    assert [verb for verb, _ in board.opens(concentrator.downlinks()[0][1])] == ["received"]
+    answers = [report for report in made.reports.values() if report["verb"] == "ack"]
+    assert [(each["id"], each["status"], each["reason"]) for each in answers] == [
+        ("c-1", "failed", "too long for a radio frame")
+    ]
+
+
+def test_an_alarm_of_the_gateway_itself_reaches_a_node_by_radio_once_it_speaks() -> None:
+    made, concentrator, board = heard()
+    concentrator.hear(board.heartbeat())
+    made.lose_uplink()
+    made.later(91_000)
+    concentrator.pull()
+    concentrator.hear(board.readings(0, value="35.00"))
+    made.later(1_000)
+    said = dict(board.opens(concentrator.downlinks()[-1][1]))
+    assert (said["cmd"]["action"], said["cmd"]["by"], said["cmd"]["rule"]) == ("alert", "gateway", "hot")
+    assert [event["action"] for event in made.events("command.sent")] == ["alert"]
+
+
 def test_a_gateway_that_was_not_named_forwards_and_does_not_answer() -> None:
     made, concentrator, board = heard(answers=["sensor-02"])
     concentrator.hear(board.heartbeat())

@@ -200,5 +200,5 @@ def _shown(farm: Farm) -> None:
     assert 'clawland_gateway_lora_rejected_total{reason="a frame under another key"} 1.0' in metrics
     command = [sys.executable, "-m", "nanoclaw.cli", "status", "--data", str(farm.directory / "gateway")]
     shown = subprocess.run(command, capture_output=True, text=True, env=child_environment(), check=True).stdout
-    assert "2 concentrators; 1 frames of others" in shown
+    assert "2 concentrators; 1 frame of others" in shown
     assert "a frame that has come before 1" in shown

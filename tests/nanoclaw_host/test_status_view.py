@@ -52,7 +52,7 @@ def test_concentrators_are_told_one_in_a_line() -> None:
     shown = [text for name, text in table({**FOUND, "lora_port": 1700, "lora": LORA}, NOW_MS) if name == "radio"]
     assert shown == [
         "on UDP port 1700: 2 concentrators; 2,300 frames of others; "
-        "3 rejected (a frame under another key 2, not JSON 1); 1 windows missed (duty-cycle 1)",
+        "3 rejected (a frame under another key 2, not JSON 1); 1 answers missed (duty-cycle 1)",
         "aa555a0000000101: heard 3 s ago; 1,204 packets, 12 of them spoilt, 0 heard by another before; "
         "40 downlinks, 1.2 s on the air in the last hour; 2 not sent (TOO_LATE 2)",
         "aa555a0000000102: heard 5 minutes ago, does not wait for downlinks; 7 packets, 0 of them spoilt, "

@@ -194,28 +194,40 @@ class LoraPort:
         """Whether readings of the node are on their way to the disk."""
         return any(arrivals.unstored for arrivals in node.arrivals.values())
 
-    def answer(self, window: Window, now_ms: int) -> bytes | None:
-        """What there is to say, sealed: what the disk has, and a command that waits; None if it does not fit."""
+    def answer(self, window: Window, now_ms: int) -> bytes:
+        """What there is to say, sealed: what the disk has, and a command that waits."""
         node, core = window.node, self._core
-        sf = window.copies[0].packet.sf
-        room = _LONGEST.get(sf, lora.MAX_FRAME_BYTES) - lora.DOWNLINK_BYTES
         found: Message = {}
         for body in node.received_messages(False):
             received = decode_received(body)
             if received is not None:
                 found = lora_contents.pack_received(window.boot, received) | found
-        order = core.commands.next_for_air(node)
-        if order is not None:
-            command = decode_command(core.commands.encoded(order, now_ms))
-            packed = lora_contents.pack_command(command) if command else {}
-            both = lora_contents.contents_of(found | packed)
-            found = found | packed if len(both) <= room else packed
-            core.commands.aired(order, now_ms)
-        contents = lora_contents.contents_of(found)
-        if len(contents) > lora.MAX_FRAME_BYTES - lora.DOWNLINK_BYTES:
-            return None
+        window.order = core.commands.next_for_air(node)
+        if window.order is not None:
+            found = self._with_command(window, found, now_ms)
         address = lora.address(core.config.fleet_id, node.id)
+        contents = lora_contents.contents_of(found)
         return lora.seal_downlink(window.block, address, window.boot, window.count, self._us, contents)
+
+    def _with_command(self, window: Window, found: Message, now_ms: int) -> Message:
+        """What is acknowledged together with a command, or the command alone where both are too long."""
+        commands, order = self._core.commands, window.order
+        command = decode_command(commands.encoded(order, now_ms)) if order else None
+        if order is None or command is None:
+            return found
+        packed = lora_contents.pack_command(command)
+        if len(lora_contents.contents_of(packed)) > lora.MAX_FRAME_BYTES - lora.DOWNLINK_BYTES:
+            window.order = None
+            commands.refuse(order, "too long for a radio frame", now_ms)
+            return found
+        room = _LONGEST.get(window.copies[0].packet.sf, lora.MAX_FRAME_BYTES) - lora.DOWNLINK_BYTES
+        both = found | packed
+        return both if len(lora_contents.contents_of(both)) <= room else packed
+
+    def given(self, window: Window, now_ms: int) -> None:
+        """A concentrator was given the answer to send."""
+        if window.order is not None:
+            self._core.commands.aired(window.order, now_ms)
 
     def send(self, address: str, data: bytes) -> None:
         """Send a datagram."""

@@ -22,6 +22,7 @@ from nanoclaw.core.lora.keys import Block
 
 if TYPE_CHECKING:
     from nanoclaw.core.lora.port import LoraPort
+    from nanoclaw.core.orders import Order
     from nanoclaw.core.roster import Node
 
 GATHER_MS = 200
@@ -58,7 +59,9 @@ class Window:
         self.latest_ms = now_ms + LATEST_MS
         self.recorded = False
         """Whether the disk knows that this uplink has come, so that no restart answers it again."""
-        self.answer: bytes | None = None
+        self.answer = b""
+        self.order: Order | None = None
+        """The command in the answer."""
         self.tried: set[str] = set()
 
     def best(self) -> list[Copy]:
@@ -128,7 +131,9 @@ class Windows:
         else:
             by.downlinks += 1
             window = sent.window
-            self._port.tell("downlink.sent", {"node": window.node.id, "concentrator": by.eui, "bytes": _size(window)})
+            self._port.tell(
+                "downlink.sent", {"node": window.node.id, "concentrator": by.eui, "bytes": len(window.answer)}
+            )
         self._arm(now_ms)
         return True
 
@@ -149,8 +154,6 @@ class Windows:
 
     def _send(self, window: Window, reason: str, now_ms: int) -> None:
         """Give the answer to the best concentrator that can send it; `reason`: why the one before could not."""
-        if window.answer is None:
-            return
         for copy in window.best():
             if now_ms > window.latest_ms:
                 reason = reason or "too-late"
@@ -163,7 +166,7 @@ class Windows:
 
     def _give(self, window: Window, copy: Copy, now_ms: int) -> str:
         """Have a concentrator send the answer; "" or why it cannot."""
-        by, packet, answer = copy.by, copy.packet, window.answer or b""
+        by, packet, answer = copy.by, copy.packet, window.answer
         address = by.address(now_ms)
         if address is None:
             return "no-route"
@@ -176,6 +179,7 @@ class Windows:
         downlink = Downlink(answer, tmst_us, packet.frequency_hz, packet.sf, packet.bandwidth_hz, power_dbm)
         self._on_air[self._token] = _OnAir(window, by, packet.frequency_hz, air_us, now_ms + UNANSWERED_MS)
         self._port.send(address, gwmp.pull_resp(self._token, downlink))
+        self._port.given(window, now_ms)
         return ""
 
     def _settle(self, sent: _OnAir, transmitted: bool, now_ms: int) -> None:
@@ -191,7 +195,3 @@ class Windows:
         due_ms = [each.gathered_ms if now_ms < each.gathered_ms else each.decide_ms for each in self._open]
         due_ms += [sent.until_ms for sent in self._on_air.values()]
         self.due_ms = min(due_ms, default=None)
-
-
-def _size(window: Window) -> int:
-    return len(window.answer or b"")
