@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 PORT = "lora"
 ADDRESS = "127.0.0.1:40000"
+START_US = 1_000_000
+"""The packet forwarder starts a little after the gateway's daemon."""
 LOCAL_US = 200
 """A datagram over loopback."""
 
@@ -25,7 +27,7 @@ class Concentrator:
 
     def start(self, generation: int) -> None:
         """The gateway's machine has started: pull, until it starts again."""
-        self._pull(generation)
+        self._world.after(START_US, self._pull, generation)
 
     def hear(self, sent: OnAir, strength_dbm: float) -> None:
         """A frame has arrived."""
