@@ -54,7 +54,7 @@ class LoraNode(NodeCore):
         if not self._running or head is None or not head.down or head.node != self.address:
             return
         contents = None
-        if self.airway.listens(now_ms):
+        if self._count >= 0 and self.airway.listens(now_ms):
             contents = lora.open_downlink(self._block, payload, self.boot, self._count)
         said = None if contents is None else unpack_downlink(contents, self.boot)
         if said is None:

@@ -60,7 +60,7 @@ class Load:
                 return False
             self._earlier = record.boot
         before = dict(self._found)
-        self._found.update(self._readings([*self.records, record]))
+        self._found.update(self._readings(self.records + [record]))
         if not self._fits(before):
             return False
         self.records.append(record)
