@@ -120,6 +120,8 @@ class Health:
                 return
         elif gateway != doc["gateway"] and not self._adopt(tx, row, gateway, attach, now_ms):
             return
+        elif doc.get("air"):
+            doc["air"] = False  # it has a connection again
         doc["attach"] = max(doc["attach"], attach)
         doc["boot"] = message.get("boot", doc.get("boot"))
         if status == "up":

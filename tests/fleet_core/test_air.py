@@ -89,6 +89,15 @@ def test_a_node_with_a_connection_is_not_named_for_where_its_readings_come_by() 
     assert not cloud.events("node.answered-by")
 
 
+def test_a_node_that_has_a_connection_again_is_not_of_the_air_any_more() -> None:
+    cloud = both_there()
+    cloud.status("sensor-01", "up", attach=1)
+    cloud.at(200_000)
+    cloud.heartbeat("gateway-02")
+    cloud.batch("b-1", cloud.reading(21.0, 0), gateway="gateway-02")
+    assert not cloud.events("node.answered-by")
+
+
 def test_a_node_that_moves_inside_its_site_is_answered_by_its_new_home_at_once() -> None:
     cloud = both_there()
     cloud.core.members.move("sensor-01", "gateway-02", None, cloud.now_ms)

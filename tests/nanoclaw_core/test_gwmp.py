@@ -175,6 +175,7 @@ def _spoilt(rng: random.Random, good: list[bytes]) -> bytes:
     return bytes(data + data[12:] if rng.random() < 0.05 else data)
 
 
+@pytest.mark.timeout(900)  # three minutes for the million
 def test_a_million_spoilt_datagrams_are_counted_and_nothing_comes_of_them(full: bool) -> None:
     made = station()
     concentrator, board, rng = Concentrator(made), Board(), random.Random(5)
@@ -200,6 +201,7 @@ def test_a_million_spoilt_datagrams_are_counted_and_nothing_comes_of_them(full: 
     assert board.opens(concentrator.downlinks()[-1][1])[0][1]["upto"] == 7
 
 
+@pytest.mark.timeout(900)  # three minutes for the million
 def test_a_million_spoilt_frames_are_counted_and_nothing_comes_of_them(full: bool) -> None:
     made = station()
     concentrator, board, rng = Concentrator(made), Board(), random.Random(6)

@@ -427,6 +427,9 @@ def test_without_a_list_the_first_sixteen_concentrators_are_listened_to() -> Non
     for number in range(40):
         Concentrator(made, f"{number:016x}", 40_000 + number).pull()
     assert len(lora_view(made)["concentrators"]) == 16
+    made.later(3_600_001)
+    Concentrator(made).pull()
+    assert lora_view(made)["concentrators"][-1]["eui"] == EUI, "one that is silent for an hour makes room"
 
 
 def test_a_tx_ack_for_nothing_is_rejected() -> None:

@@ -2,10 +2,11 @@
 
 from typing import Any
 
-from firmware.wire.airtime import DutyCycle
+from firmware.wire.airtime import WINDOW_MS, DutyCycle
 from nanoclaw.core.lora.config import LoraConfig, band_of, ppm_of
 
 MOST_CONCENTRATORS = 16
+FORGET_MS = WINDOW_MS
 ROUTE_MS = 60_000
 """A concentrator pulls every few seconds; silent for so long, nothing is sent to where it was."""
 
@@ -86,7 +87,10 @@ class Concentrator:
 
 
 class Concentrators:
-    """All of them by EUI: those of the configuration, or, without a list, the first few that speak."""
+    """All of them by EUI: those of the configuration, or, without a list, the first few that speak.
+
+    Without a list one that was silent for an hour makes room for another; nothing of its duty cycle counts then.
+    """
 
     def __init__(self, config: LoraConfig, kept: dict[str, Any]) -> None:
         """`kept`: `Concentrator.as_slot` by EUI."""
@@ -98,9 +102,18 @@ class Concentrators:
         """The concentrator that just spoke; None for one that is not ours."""
         found = self.all.get(eui)
         if found is None:
-            euis = self._config.euis
-            if eui not in euis if euis else len(self.all) >= MOST_CONCENTRATORS:
+            if not self._is_welcome(eui, now_ms):
                 return None
             found = self.all[eui] = Concentrator(eui, self._config.duty_ppm, self._kept.pop(eui, {}), now_ms)
         found.heard_ms = now_ms
         return found
+
+    def _is_welcome(self, eui: str, now_ms: int) -> bool:
+        if self._config.euis:
+            return eui in self._config.euis
+        if len(self.all) >= MOST_CONCENTRATORS:
+            quietest = min(self.all.values(), key=lambda each: each.heard_ms)
+            if now_ms - quietest.heard_ms <= FORGET_MS:
+                return False
+            del self.all[quietest.eui]
+        return True
