@@ -20,7 +20,7 @@ from clawsim.trace import EventLog, TraceEvent
 
 PASS, FAIL, INVALID = "PASS", "FAIL", "INVALID"
 MOST_SEEN = 3
-_UNTOLD = ("reading.", "batch.", "host.")
+_UNTOLD = ("reading.", "batch.", "downlink.", "frame.", "host.")
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from clawsim.airbook import ALLOWED_US, AirUse
 from clawsim.alike import together
 from clawsim.expect import FAIL, INVALID, PASS
 from clawsim.ledger import Account
@@ -16,6 +17,7 @@ from clawsim.verdict import LAGGED, Outcome
 STYLES = {PASS: "green", FAIL: "red", INVALID: "yellow", LAGGED: "yellow"}
 MOST_LINES = 60
 MOST_REASONS = 8
+MOST_ON_AIR = 12
 LEAST_WIDTH_FOR_RANGES = 70
 
 
@@ -24,6 +26,7 @@ def show(console: Console, outcome: Outcome, events: list[TraceEvent]) -> None:
     console.print()
     _show_story(console, tell(events))
     _show_account(console, outcome.account)
+    _show_air(console, outcome.air)
     _show_expectations(console, outcome)
     _show_verdict(console, outcome)
 
@@ -79,6 +82,29 @@ def _show_account(console: Console, account: Account) -> None:
     table.add_row(Text(f"{account.duplicated:,}", style="red" if account.duplicated else ""), "stored twice")
     table.add_row(Text(f"{account.redelivered:,}", style="dim"), Text("copies discarded on the way", style="dim"))
     console.print(table)
+    console.print()
+
+
+def _show_air(console: Console, air: dict[str, AirUse]) -> None:
+    """The nodes on the radio, those that use most of what they may first."""
+    if not air:
+        return
+    console.print(Text("On the air", style="bold"))
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for name in ("node", "SF"):
+        table.add_column(name)
+    for name in ("frames", "on air", "duty cycle", "heartbeats", "with readings", "not heard"):
+        table.add_column(name, justify="right")
+    ranked = sorted(air.items(), key=lambda item: (-item[1].worst_hour_us, item[0]))
+    for node, use in ranked[:MOST_ON_AIR]:
+        style = "red" if use.worst_hour_us > ALLOWED_US else ""
+        counts = (f"{use.heartbeats:,}", f"{use.merged:,}", f"{sum(use.lost.values()):,}")
+        duty = Text(f"{use.duty_percent:.2f} %", style=style)
+        table.add_row(node, str(use.sf), f"{use.frames:,}", f"{use.air_us / 1e6:.1f} s", duty, *counts)
+    console.print(table)
+    if len(air) > MOST_ON_AIR:
+        console.print(Text(f"… and {len(air) - MOST_ON_AIR} more that used less of their hour", style="dim"))
+    console.print(Text("duty cycle: the worst hour of the run; 1 % is what the law allows", style="dim"))
     console.print()
 
 

@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from clawsim.airbook import AirBook
 from clawsim.expect import Milestones, judge
 from clawsim.garbage import rare_collections
-from clawsim.ledger import Ledger
+from clawsim.ledger import Account, Ledger
 from clawsim.scenario.plan import Plan
 from clawsim.trace import EventLog, TraceEvent
 from clawsim.verdict import Outcome
@@ -53,7 +54,7 @@ def run_virtual(
     """Run `plan` in the virtual world; `out` gets `events.jsonl` and `summary.json`. Raises OSError for `out`."""
     started = time.monotonic()  # noqa: TID251 - how long it took, for the summary
     log = EventLog(_prepare(out))
-    ledger, milestones = Ledger(log), Milestones(log, plan)
+    ledger, milestones, air = Ledger(log), Milestones(log, plan), AirBook(log)
     world = VirtualWorld(plan, log, cores)
     status = Status(end_us=plan.duration_us)
     with _closing(log, out) as digest, rare_collections():
@@ -75,6 +76,7 @@ def run_virtual(
         without_effect=world.faults.without_effect,
         impossible=world.operator.impossible,
         messages=world.messages(),
+        air=air.nodes,
     )
     write_summary(out, outcome)
     return Run(outcome, milestones.events)
@@ -89,11 +91,19 @@ def run_live(
     `events.jsonl` holds what happened so far.
     """
     from clawsim.live.options import LiveOptions
+    from clawsim.live.radio import unreachable
     from clawsim.live.run import run_live as run_world
     from clawsim.live.selection import everything
 
     log = EventLog(_prepare(out))
-    ledger, milestones, counter = Ledger(log), Milestones(log, plan), _Counter(plan.duration_us, progress)
+    ledger, milestones, air = Ledger(log), Milestones(log, plan), AirBook(log)
+    if impossible := unreachable(plan, real):
+        log.close()
+        world = "live" if real == everything(plan) else "mixed"
+        outcome = Outcome(plan.name, world, plan.seed, 0, 0, Account(), [], None, impossible=impossible)
+        write_summary(out, outcome)
+        return Run(outcome)
+    counter = _Counter(plan.duration_us, progress)
     given = LiveOptions(run_dir=run_dir, real=real, sink=counter.count, progress=counter.reached, **options)
     with _closing(log, out) as digest:
         try:
@@ -117,6 +127,7 @@ def run_live(
         lag_p99_ms=result.lag_p99_ms,
         trip_lag_ms=result.trip_lag_ms,
         messages=result.messages,
+        air=air.nodes,
     )
     write_summary(out, outcome)
     return Run(outcome, milestones.events, result.complaint)

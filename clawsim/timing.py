@@ -14,7 +14,7 @@ from typing import Any
 
 from clawsim.trace import TraceEvent
 
-UNTOLD = ("reading.", "batch.", "host.", "client.")
+UNTOLD = ("reading.", "batch.", "downlink.", "host.", "client.", "frame.")
 """Kinds with these prefixes are no milestones. `client.*` is what a real broker says of its sockets, and a virtual one
 has none."""
 
@@ -72,6 +72,7 @@ TIMINGS: dict[str, Timing] = {
     "node.unsteady": Timing(BACKOFF_S, _UP, ("node",)),
     "node.down": Timing(HEARTBEAT_S, says=("node",)),
     "node.unknown": Timing(PROMPT_S, ("gateway.down",), ("node", "gateway")),
+    "node.answered-by": Timing(PROMPT_S, ("gateway.down", "gateway.up"), ("node", "gateway")),
     "sensor.fault": Timing(PROMPT_S, ("sensor.fault",), ("metric", "reason")),
     "alarm.local": Timing(PROMPT_S, ("command.executed",), ("by", "rule")),
     "alarm.silenced": Timing(PROMPT_S, ("command.executed",), ("by", "rule")),

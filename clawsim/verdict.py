@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from clawsim.airbook import ALLOWED_US, AirUse
 from clawsim.expect import FAIL, INVALID, PASS, Judgement
 from clawsim.ledger import Account
 
@@ -37,6 +38,8 @@ class Outcome:
     trip_lag_ms: int | None = None
     """By how much messages took longer than their links, the median; None where none was timed."""
     messages: int = 0
+    air: dict[str, AirUse] = field(default_factory=dict)
+    """Of nodes on the radio, what they used of the air."""
 
     @property
     def reasons(self) -> list[tuple[str, str]]:
@@ -47,6 +50,7 @@ class Outcome:
         found += [(INVALID, f"{j.name}: {j.seen}") for j in self.judgements if j.verdict == INVALID]
         found += [(LAGGED, what) for what in self._lags()]
         found += [(FAIL, f"{j.name}: {j.seen}") for j in self.judgements if j.verdict == FAIL]
+        found += [(FAIL, reason) for reason in _unlawful(self.air)]
         found += [(FAIL, reason) for reason in _imbalance(self.account, settled=not self.failures)]
         return found
 
@@ -90,7 +94,16 @@ class Outcome:
             "readings": self.account.as_json(),
             "expectations": [{"name": j.name, "verdict": j.verdict, "seen": j.seen} for j in self.judgements],
             "events_sha256": self.events_sha256,
+            **({"air": {node: use.as_json() for node, use in sorted(self.air.items())}} if self.air else {}),
         }
+
+
+def _unlawful(air: dict[str, AirUse]) -> list[str]:
+    return [
+        f"{node} was on the air for {use.duty_percent} % of an hour, more than its duty cycle of 1 %"
+        for node, use in sorted(air.items())
+        if use.worst_hour_us > ALLOWED_US
+    ]
 
 
 def _imbalance(account: Account, settled: bool) -> list[str]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from clawsim.live.deploy import Deployment
-from clawsim.scenario.plan import FLEET, Plan
+from clawsim.enumeration import listed
+from clawsim.live.deploy import DeployError, Deployment
+from clawsim.scenario.plan import FLEET, LORA, Plan
 
 MOST_COMMANDS = 12
 
@@ -25,6 +26,9 @@ def hand_out(plan: Plan, directory: Path, ports: Ports) -> list[str]:
 
     Raises :class:`~clawsim.live.deploy.DeployError`.
     """
+    on_radio = [node.id for node in plan.nodes if node.link == LORA]
+    if on_radio:
+        raise DeployError(f"{listed(on_radio)}: no process here has a radio; boards do, see docs/firmware.md")
     deployment = Deployment(plan, directory.resolve(), for_good=True)
     deployment.prepare()
     listening = {gateway.id: ports.first_gateway + number for number, gateway in enumerate(plan.gateways)}

@@ -37,6 +37,8 @@ FLEET = "fleet"
 """The fleet manager."""
 UPLINK = "uplink"
 """Name of the link profile between gateways and the hub."""
+LORA = "lora"
+"""Name of the link profile of nodes on a LoRa radio: their frames are on the air, so it has no latency of its own."""
 DATACENTER = "datacenter"
 """Name of the link profile between the hub and the fleet manager."""
 
@@ -102,6 +104,10 @@ class NodePlan:
     power_on_us: int
     groups: tuple[str, ...] = ()
     sleep: bool = False
+    sf: int | None = None
+    """The spreading factor of a node on ``lora``."""
+    distance_m: int = 0
+    """From its gateways, which hear it the weaker the farther it is."""
 
 
 _Entity = TypeVar("_Entity", GatewayPlan, NodePlan)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 
+from clawsim.propagation import SENSITIVITY_DBM, reach_m
 from clawsim.scenario.base import ID_PATTERN
 from clawsim.scenario.context import Context
 from clawsim.scenario.errors import did_you_mean
 from clawsim.scenario.models import Fleet, Link, NodeGroup, Scenario
 from clawsim.scenario.names import expanded_ids
-from clawsim.scenario.plan import DATACENTER, UPLINK, GatewayPlan, LinkPlan, NodePlan, SensorPlan
+from clawsim.scenario.plan import DATACENTER, LORA, UPLINK, GatewayPlan, LinkPlan, NodePlan, SensorPlan
 from clawsim.scenario.resolve_signals import for_node, resolve_sensor
 from clawsim.scenario.vocabulary import NODE_TYPES
 
@@ -19,11 +20,14 @@ DEFAULT_LINKS = {
     "wifi": LinkPlan("wifi", latency_us=5_000, jitter_us=3_000, loss=0.0),
     "ethernet": LinkPlan("ethernet", latency_us=1_000, jitter_us=0, loss=0.0),
     "lte": LinkPlan("lte", latency_us=60_000, jitter_us=25_000, loss=0.0),
+    LORA: LinkPlan(LORA, latency_us=0, jitter_us=0, loss=0.0),  # how long a frame takes is its time on air
     UPLINK: LinkPlan(UPLINK, latency_us=40_000, jitter_us=10_000, loss=0.0),
     DATACENTER: LinkPlan(DATACENTER, latency_us=1_000, jitter_us=0, loss=0.0),
 }
 NOT_FOR_NODES = (UPLINK, DATACENTER)
-NOT_YET = ("lora", "serial", "uart")
+NOT_YET = ("serial", "uart")
+SPREADING_FACTOR = 9
+DISTANCE_M = 1000
 
 
 def resolve_links(scenario: Scenario, context: Context) -> dict[str, LinkPlan]:
@@ -39,6 +43,8 @@ def _link(name: str, link: Link, context: Context) -> LinkPlan:
         why = "is not available yet" if name in NOT_YET else "is not a name: lower-case letters, digits and hyphens"
         context.complain(link.mark(), f"link '{name}' {why}")
     default = DEFAULT_LINKS.get(name, LinkPlan(name, latency_us=5_000, jitter_us=0, loss=0.0))
+    if name == LORA and (link.latency or link.jitter):
+        context.complain(link.mark(), "link 'lora' has no latency or jitter: what a frame takes is its time on air")
     latency_us = default.latency_us if link.latency is None else link.latency
     jitter_us = min(default.jitter_us, latency_us) if link.jitter is None else link.jitter
     if jitter_us > latency_us:
@@ -78,6 +84,7 @@ def _resolve_group(group: NodeGroup, links: dict[str, LinkPlan], context: Contex
     _check_references(group, links, context)
     sensors = [plan for sensor in group.sensors if (plan := resolve_sensor(sensor, context))]
     _refuse_twins(group, context)
+    _check_radio(group, context)
     gateway = context.gateways.get(group.gateway)
     for node_id in _ids(group.id, group.count, group.start):
         if gateway is not None:
@@ -97,6 +104,22 @@ def _check_references(group: NodeGroup, links: dict[str, LinkPlan], context: Con
         )
     elif group.link not in usable:
         context.complain(group.mark("link"), f"unknown link '{group.link}'{did_you_mean(group.link, usable)}")
+
+
+def _check_radio(group: NodeGroup, context: Context) -> None:
+    """``sf`` and ``distance_m`` belong to lora, and a node that nobody can hear is a mistake."""
+    if group.link != LORA:
+        for name in ("sf", "distance_m"):
+            if getattr(group, name) is not None:
+                context.complain(group.mark(name), f"{name}: only a node with `link: lora` has it")
+        return
+    sf, distance_m = group.sf or SPREADING_FACTOR, group.distance_m or DISTANCE_M
+    if distance_m > reach_m(sf):
+        far = [f"SF{more} {reach_m(more):,} m" for more in SENSITIVITY_DBM if more > sf]
+        hint = f"; {', '.join(far)}" if far else ""
+        context.complain(
+            group.mark("distance_m"), f"distance_m: at SF{sf} nobody hears it beyond {reach_m(sf):,} m{hint}"
+        )
 
 
 def _refuse_twins(group: NodeGroup, context: Context) -> None:
@@ -123,4 +146,6 @@ def _node(
         groups=tuple(group.groups),
         sleep=group.sleep,
         power_on_us=group.power_on + late_ms * 1000,
+        sf=(group.sf or SPREADING_FACTOR) if group.link == LORA else None,
+        distance_m=(group.distance_m or DISTANCE_M) if group.link == LORA else 0,
     )

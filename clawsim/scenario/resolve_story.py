@@ -8,7 +8,7 @@ from clawsim.scenario.base import Strict
 from clawsim.scenario.context import Context
 from clawsim.scenario.errors import did_you_mean
 from clawsim.scenario.models import CallEntry, FaultEntry, InjectEntry, Payload, Scenario
-from clawsim.scenario.plan import HUB, Action, CallAction, FaultAction, InjectAction
+from clawsim.scenario.plan import HUB, LORA, Action, CallAction, FaultAction, InjectAction
 from clawsim.scenario.source import plain
 from clawsim.scenario.targets import TargetError, entity_of, links_of
 
@@ -52,9 +52,16 @@ def _fault(entry: FaultEntry, name: str, context: Context) -> FaultAction | None
     except TargetError as error:
         context.complain(entry.mark("on"), f"on: {error}")
         return None
+    if entry.fault == "delay" and any(_by_radio(lower, context) for lower, _ in links):
+        context.complain(entry.mark("fault"), "fault: a frame by radio cannot be delayed; use loss or cut")
     return FaultAction(
         name, entry.at, entry.fault, entry.on, links, entity, entry.for_, entry.add or 0, entry.rate or 0.0
     )
+
+
+def _by_radio(node_id: str, context: Context) -> bool:
+    node = context.nodes.get(node_id)
+    return node is not None and node.link == LORA
 
 
 def _check_particulars(entry: FaultEntry, context: Context) -> None:

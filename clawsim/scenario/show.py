@@ -95,7 +95,8 @@ def _groups(nodes: Sequence[NodePlan]) -> list[str]:
     found: dict[str, list[NodePlan]] = {}
     for node in nodes:
         sensors = ", ".join(_sensor(sensor) for sensor in node.sensors)
-        found.setdefault(f"{node.type} over {node.link}: {sensors}", []).append(node)
+        radio = "" if node.sf is None else f" at SF{node.sf}, {node.distance_m:,} m away"
+        found.setdefault(f"{node.type} over {node.link}{radio}: {sensors}", []).append(node)
     return [f"{_ids([node.id for node in group])}, {what}{_power_on(group)}" for what, group in found.items()]
 
 

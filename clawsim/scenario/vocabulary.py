@@ -70,12 +70,26 @@ _NODES = (
     EventKind(
         "failover.scan", "the node's gateway was silent too long: it looks for another", NODE, ("gateway", "silent_ms")
     ),
+    EventKind(
+        "frame.sent",
+        "a node sent a LoRa frame",
+        NODE,
+        ("count", "bytes", "air_us", "hour_us", "sf", "readings", "heartbeat", "asks"),
+    ),
     EventKind("failover.joined", "the node joined another gateway", NODE, ("gateway", "attach")),
 )
 _GATEWAYS = (
     EventKind("gateway.started", "the gateway's daemon began to run", GATEWAY, ("outbox",)),
     EventKind("gateway.offline", "the gateway lost the cloud, in its own view", GATEWAY, ("reason", "silent_ms")),
     EventKind("gateway.online", "the gateway reached the cloud, in its own view", GATEWAY, ("offline_ms",)),
+    EventKind(
+        "downlink.sent",
+        "a concentrator took an answer to a node's frame",
+        GATEWAY,
+        ("node", "concentrator", "bytes"),
+        "node",
+    ),
+    EventKind("downlink.missed", "a node got no answer in its receive window", GATEWAY, ("node", "reason"), "node"),
     EventKind("uplink.switched", "the gateway uses another of its uplinks", GATEWAY, ("uplink", "before", "was")),
     EventKind("uplink.spent", "a metered uplink has carried what it may in a day", GATEWAY, ("uplink", "daily_bytes")),
     EventKind("gateway.catching-up", "the gateway began to upload what it kept", GATEWAY, ("readings",)),
@@ -143,6 +157,13 @@ _FLEET = (
     EventKind("node.stolen", "a node was marked stolen", FLEET, ("node",), "node"),
     EventKind("node.desired", "a node's desired configuration changed", FLEET, ("node", "version"), "node"),
     EventKind("node.decommissioned", "a node left the fleet", FLEET, ("node",), "node"),
+    EventKind(
+        "node.answered-by",
+        "a node that is heard by radio is answered by that gateway from now on",
+        FLEET,
+        ("node", "gateway"),
+        "node",
+    ),
     EventKind("gateway.registered", "a gateway came into the fleet by the API", FLEET, ("gateway",), "gateway"),
     EventKind("rule.changed", "a rule was added, changed or removed by the API", FLEET, ("rule",)),
     EventKind("notification.discarded", "somebody gave a dead letter up", FLEET, ("id", "subject")),
@@ -189,6 +210,7 @@ _WORLD = (
     EventKind("fault.requested", "a fault of the timeline was asked for", WORLD, ("of", "fault", "on")),
     EventKind("fault.effective", "a fault was seen to have its effect", WORLD, ("of", "fault", "on")),
     EventKind("fault.cleared", "a fault ended", WORLD, ("of", "fault", "on", "touched")),
+    EventKind("frame.lost", "a gateway did not hear a LoRa frame", WORLD, ("node", "gateway", "cause"), "node"),
     EventKind("call.sent", "a request of the timeline went to the API", WORLD, ("of", "method", "path")),
     EventKind("call.answered", "the API answered a request of the timeline", WORLD, ("of", "status", "latency_ms")),
     EventKind("inject.sent", "a raw message of the timeline was published", WORLD, ("of", "topic", "bytes")),
@@ -211,6 +233,7 @@ CLOSED = {
     ("alert.", "by"): ("gateway", "cloud"),
     ("command.acknowledged", "status"): ("done", "restarted"),
     ("fault.", "fault"): ("cut", "delay", "loss", "kill", "stop", "power"),
+    ("frame.lost", "cause"): ("link", "collision", "transmitting", "too-far"),
     ("gateway.offline", "reason"): ("heartbeat timeout", "connection lost"),
     ("reading.lost", "cause"): LOST_CAUSES,
     ("sensor.fault", "reason"): ("failed", "out-of-range", "stuck", "too-long"),

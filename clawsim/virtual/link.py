@@ -62,6 +62,16 @@ class Link:
         env.call_at(at_us, arrive, value)
         return True
 
+    def carries_frame(self) -> bool:
+        """Whether the link lets one radio frame pass: nobody sends it again, and none waits for a cut to end."""
+        if self.is_cut:
+            self.blocked += 1
+            return False
+        if self.loss and self._random() < self.loss:
+            self.disturbed += self.loss > self.base_loss
+            return False
+        return True
+
     def cut(self) -> None:
         """From now on nothing crosses."""
         self.is_cut = True

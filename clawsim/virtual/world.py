@@ -4,13 +4,15 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from clawsim.randomness import secret, stream
-from clawsim.scenario.plan import DATACENTER, UPLINK, NodePlan, Plan
+from clawsim.scenario.plan import DATACENTER, LORA, UPLINK, NodePlan, Plan
 from clawsim.trace import EventLog, Fields
+from clawsim.virtual.air import Air
 from clawsim.virtual.clock import Clock
 from clawsim.virtual.faults import FaultBoard
 from clawsim.virtual.host import VirtualHost
 from clawsim.virtual.link import Link
 from clawsim.virtual.machines import Cores, FleetMachine, GatewayMachine, HubMachine, Machine, NodeMachine
+from clawsim.virtual.machines.lora_node import LoraNodeMachine
 from clawsim.virtual.operator import Operator
 from clawsim.virtual.session import Session
 from nanoclaw.core.outbox import READINGS, reading_identity
@@ -40,7 +42,8 @@ class VirtualWorld:
         self.hub = HubMachine(self)
         self.fleet = FleetMachine(self)
         self.gateways = {gateway.id: GatewayMachine(self, gateway) for gateway in plan.gateways}
-        self.nodes = {node.id: NodeMachine(self, node) for node in plan.nodes}
+        self.nodes = {node.id: node_machine(self, node) for node in plan.nodes}
+        self.air = Air(self)
         self.machines: dict[str, Machine] = {"hub": self.hub, "fleet": self.fleet, **self.gateways, **self.nodes}
         self.faults = FaultBoard(self)
         self.operator = Operator(self)
@@ -96,6 +99,10 @@ class VirtualWorld:
             for gateway in self.plan.gateways_of(node.site)
             if self.gateways[gateway.id].responsive and not self.links[node.id, gateway.id].is_cut
         ]
+
+    def lora_nodes(self, site: str) -> list[LoraNodeMachine]:
+        """The nodes of the site that are on the radio."""
+        return [node for node in self.nodes.values() if isinstance(node, LoraNodeMachine) and node.plan.site == site]
 
     # --- the run --------------------------------------------------------------------------------------------------
 
@@ -179,6 +186,11 @@ class VirtualWorld:
         for node in self.nodes.values():
             for boot, seq in node.flash.readings:
                 yield (node.id, boot, seq), node.id
+
+
+def node_machine(world: VirtualWorld, plan: NodePlan) -> NodeMachine:
+    """The machine for a node's kind of link."""
+    return (LoraNodeMachine if plan.link == LORA else NodeMachine)(world, plan)
 
 
 def receiver(machine: Machine, port: str) -> Callable[[str, bytes], None]:

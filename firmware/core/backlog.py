@@ -10,7 +10,7 @@ RETRY_MS = 30000  # six times the longest a gateway waits before it acknowledges
 DRAIN_EVERY_MS = 1000
 DRAIN_AT_ONCE = 10  # readings a second: a backlog of an hour at one a minute is gone in 6 s beside live readings
 
-_NEVER = -1
+NEVER = -1
 
 
 class Record:
@@ -29,7 +29,7 @@ class Record:
         self.unit = unit
         self.clock_ms = clock_ms  # core time for the current boot, uptime for an earlier one
         self.event = event
-        self.sent_ms = _NEVER
+        self.sent_ms = NEVER
 
     def encoded(self, boot: int, now_ms: int) -> bytes:
         """The message to send at `now_ms` during the boot `boot`."""
@@ -78,7 +78,7 @@ class Backlog:
     def link_up(self, now_ms: int) -> None:
         """All of it may have to be sent again: start handing out at once."""
         for record in self._records:
-            record.sent_ms = _NEVER
+            record.sent_ms = NEVER
         self.due_ms = now_ms if self._records else None
 
     def link_down(self) -> None:
@@ -90,7 +90,7 @@ class Backlog:
         ready: list[Record] = []
         due_ms = None
         for record in self._records:
-            if record.sent_ms == _NEVER or now_ms - record.sent_ms >= RETRY_MS:
+            if record.sent_ms == NEVER or now_ms - record.sent_ms >= RETRY_MS:
                 if len(ready) == DRAIN_AT_ONCE:
                     due_ms = now_ms + DRAIN_EVERY_MS
                     break
@@ -109,7 +109,7 @@ class Backlog:
                 kept.append(record)
             elif record.seq in missing:
                 if record.sent_ms < now_ms - DRAIN_EVERY_MS:  # not one that is on its way
-                    record.sent_ms = _NEVER
+                    record.sent_ms = NEVER
                     self.due_ms = now_ms
                 kept.append(record)
             else:
@@ -118,6 +118,31 @@ class Backlog:
         if not kept:
             self.due_ms = None
         return gone
+
+    # --- for a link that asks for its acknowledgements ------------------------------------------------------------
+
+    def has_unsent_event(self) -> bool:
+        """Whether an event has to be sent."""
+        return any([record.sent_ms == NEVER and record.event for record in self._records])
+
+    def unsent(self, since_ms: int) -> "list[Record]":
+        """What has to be sent: first what was read since `since_ms`, then the rest, each oldest first."""
+        found = [record for record in self._records if record.sent_ms == NEVER]
+        boot = self._records[-1].boot if found else 0
+        new = [record for record in found if record.boot == boot and record.clock_ms >= since_ms]
+        return new + [record for record in found if record.boot != boot or record.clock_ms < since_ms]
+
+    def oldest_sent_ms(self) -> "int | None":
+        """When the oldest was sent of those that are sent and not acknowledged."""
+        sent = [record.sent_ms for record in self._records if record.sent_ms != NEVER]
+        return min(sent) if sent else None
+
+    def lost_before(self, sent_ms: int) -> None:
+        """A gateway that heard what was sent at `sent_ms` has just said what it has: what is still kept, and was sent
+        earlier, has not arrived, or the answer that said so has not."""
+        for record in self._records:
+            if record.sent_ms < sent_ms:
+                record.sent_ms = NEVER
 
 
 def runs(seqs: "list[int]") -> "list[tuple[int, int]]":

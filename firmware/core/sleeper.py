@@ -6,6 +6,7 @@ anew from flash; one that keeps it goes on here.
 """
 
 from firmware.core.attachment import DOWN, SILENT_MS, UP
+from firmware.core.lora import LoraNode
 from firmware.core.node import NodeCore
 from firmware.wire.outputs import Sleep
 
@@ -16,7 +17,10 @@ SILENT_INTERVALS = 3
 
 
 def node_core(config: dict, flash: dict, rng, now_ms: int) -> NodeCore:
-    """The core that the configuration asks for: with `sleep` one that sleeps between samples."""
+    """The core that the configuration asks for: with `lora` one on a radio, with `sleep` one that sleeps between
+    samples."""
+    if config.get("lora"):
+        return LoraNode(config, flash, rng, now_ms)
     return (SleepingNode if config.get("sleep") else NodeCore)(config, flash, rng, now_ms)
 
 

@@ -104,6 +104,13 @@ class Table:
             raise self.fail(key, f"must be true or false, not {_shown(value)}")
         return value
 
+    def texts(self, key: str, default: Sequence[str] = _REQUIRED) -> tuple[str, ...]:
+        """An array of texts; from outside, with commas between."""
+        value = self._get(key, default, lambda text: [part.strip() for part in text.split(",")])
+        if not isinstance(value, list | tuple) or not all(isinstance(each, str) and each for each in value):
+            raise self.fail(key, f"must be an array of texts, not {_shown(value)}")
+        return tuple(value)
+
     def path(self, key: str, default: str = _REQUIRED) -> Path:
         """A path; a relative one counts from the configuration file's directory, or from here when overridden."""
         value = Path(self.text(key, default)).expanduser()

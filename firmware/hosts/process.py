@@ -19,7 +19,19 @@ from firmware.hosting.trace import Telling, Tracer, open_trace
 from firmware.hosts.flash import Flash, FlashInUse
 from firmware.hosts.settings import NodeSettings
 from firmware.wire.auth import mqtt_password
-from firmware.wire.outputs import Alarm, Connect, Disconnect, Identify, Restart, Sample, Scan, Send, Sleep, Store
+from firmware.wire.outputs import (
+    Alarm,
+    Connect,
+    Disconnect,
+    Identify,
+    Restart,
+    Sample,
+    Scan,
+    Send,
+    Sleep,
+    Store,
+    Transmit,
+)
 
 _log = logging.getLogger("clawland.node")
 
@@ -79,6 +91,7 @@ class NodeProcess:
         rng = random.Random(settings.seed if settings.seed is not None else os.urandom(32))
         self.core = node_core(settings.core, restored, rng, clock.now_ms())
         self.pump = Pump(self.core, clock, self._handlers(), Telling(tracer))
+        self._radio = None if settings.concentrator is None else self._udp_radio(settings.concentrator)
         self._up = MqttPort(
             "up",
             Login(settings.id, mqtt_password(settings.core["key"])),
@@ -101,6 +114,8 @@ class NodeProcess:
         from_ms = self._clock.now_ms()
         if self._blank and self._clock.wall_s(from_ms) <= LATE_START_S:
             from_ms = 0
+        if self._radio is not None:
+            self._radio.start()
         self.pump.start()
         self.pump.feed(self.core.battery.measured, self._settings.core.get("battery_mv"))
         if self._settings.sample_until_ms is not None and from_ms >= self._settings.sample_until_ms:
@@ -113,12 +128,15 @@ class NodeProcess:
             task.cancel()
         await self.pump.close()
         await self._up.close()
+        if self._radio is not None:
+            await self._radio.close()
 
     # outputs
 
     def _handlers(self) -> dict[type, Any]:
         return {
             Send: self._send,
+            Transmit: self._transmit,
             Store: self._store,
             Connect: lambda output: self._up.connect(output.target),
             Disconnect: lambda output: self._up.disconnect(),
@@ -163,6 +181,17 @@ class NodeProcess:
 
     def _send(self, output: Any) -> None:
         self._up.send(output.topic, output.payload)
+
+    def _udp_radio(self, concentrator: tuple[str, int]) -> Any:
+        from firmware.hosts.radio import UdpRadio  # most nodes have none
+
+        return UdpRadio(
+            self._settings.id, concentrator, self._clock, lambda frame: self.pump.receive("radio", "", frame)
+        )
+
+    def _transmit(self, output: Any) -> None:
+        if self._radio is not None:
+            self._radio.transmit(output)
 
     def _on_restart(self, output: Any) -> None:
         self.pump.stop()

@@ -10,6 +10,7 @@ from firmware.hal.recording import RecordingError
 from firmware.hal.signals import Signal, SignalError, signal_from_spec
 from firmware.hosting.config import ConfigError, Table, load_toml
 from firmware.wire.ids import valid_metric
+from firmware.wire.lora import frame_key
 
 EXAMPLE = """\
 [node]
@@ -30,6 +31,10 @@ id = "gateway-01"
 host = "127.0.0.1"
 port = 1883
 # bind_address = "127.0.0.2"     # local address to connect from
+
+# [lora]                         # on the radio instead of [gateway]: no IP, no beacon, within its duty cycle
+# sf = 9                         # spreading factor, 7 (near) to 12 (far)
+# concentrator = "127.0.0.1:1700"   # a process has no radio: it speaks to a gateway's port for concentrators
 
 [discovery]
 interface = "127.0.0.1"          # where to look for other gateways when this one falls silent
@@ -83,6 +88,8 @@ class NodeSettings:
     interface: str
     seed: int | str | None
     sample_until_ms: int | None
+    concentrator: tuple[str, int] | None = None
+    """Of a node on the radio: host and port of the gateway's port for concentrators."""
 
     @property
     def id(self) -> str:
@@ -93,11 +100,16 @@ def load_settings(file: Path) -> NodeSettings:
     """The settings in a TOML file; raises `ConfigError` with `file: key: message`."""
     root = load_toml(file)
     node, gateway, discovery = root.table("node"), root.table("gateway"), root.table("discovery")
-    sensors, rules = root.tables("sensors"), root.tables("rules")
+    sensors, rules, lora = root.tables("sensors"), root.tables("rules"), root.table("lora")
+    on_radio = root.has("lora")
+    if on_radio and root.has("gateway"):
+        raise root.fail("lora", "a node on the radio has no [gateway]: whichever hears it forwards")
     root.finish()
     if not sensors:
         raise root.fail("sensors", "a node needs at least one [[sensors]] table")
-    core = {**_core_settings(node), "home": _home(gateway), "sensors": [_sensor(table) for table in sensors]}
+    core = {**_core_settings(node), "sensors": [_sensor(table) for table in sensors]}
+    core["home"] = {"id": "", "target": ""} if on_radio else _home(gateway)
+    core |= _radio(lora, core["key"]) if on_radio else {}
     core["rules"] = _rules(root, rules)
     _refuse_repeats(sensors, core["sensors"])
     if "seal_block" not in core and any(sensor["sealed"] for sensor in core["sensors"]):
@@ -111,8 +123,9 @@ def load_settings(file: Path) -> NodeSettings:
         interface=discovery.text("interface", "127.0.0.1"),
         seed=_seed(node),
         sample_until_ms=node.optional_integer("sample_until_ms", 0, _MAX_MS),
+        concentrator=_concentrator(lora) if on_radio else None,
     )
-    for table in (node, gateway, discovery, *sensors, *rules):
+    for table in (node, gateway, discovery, lora, *sensors, *rules):
         table.finish()
     return settings
 
@@ -142,6 +155,20 @@ def _core_settings(node: Table) -> dict[str, Any]:
 def _home(gateway: Table) -> dict[str, str]:
     host, port = gateway.text("host", "127.0.0.1"), gateway.integer("port", 1, 65535, 1883)
     return {"id": gateway.identity("id"), "target": f"[{host}]:{port}" if ":" in host else f"{host}:{port}"}
+
+
+def _radio(lora: Table, key: bytes) -> dict[str, Any]:
+    from firmware.hosting.aes import aes_block  # loads a library that most nodes need not have
+
+    return {"lora": {"sf": lora.integer("sf", 7, 12, 9)}, "frame_block": aes_block(frame_key(key))}
+
+
+def _concentrator(lora: Table) -> tuple[str, int]:
+    text = lora.text("concentrator", "127.0.0.1:1700")
+    host, colon, port = text.rpartition(":")
+    if not colon or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise lora.fail("concentrator", f"{text!r} is not HOST:PORT")
+    return host.strip("[]"), int(port)
 
 
 def _rules(root: Table, tables: list[Table]) -> list[dict[str, Any]]:

@@ -50,3 +50,7 @@ Restart = namedtuple("Restart", ())
 
 Credentials = namedtuple("Credentials", ("passwords",))
 "The local broker's whole table of passwords (bytes) by node id."
+
+Transmit = namedtuple("Transmit", ("frequency_hz", "sf", "frame"))
+"""Send `frame` by LoRa now. A second after its end (`firmware.wire.lora.RECEIVE_DELAY_MS`) listen on the same channel
+with the same spreading factor; what is heard comes by `receive("radio", "", frame, now_ms)`."""

@@ -117,7 +117,8 @@ class Configuration:
                 self.push(gateway)
 
     def push(self, gateway: str) -> None:
-        """Send the gateway its whole configuration: the rules that it can evaluate, its site's nodes and their keys.
+        """Send the gateway its whole configuration: the rules that it can evaluate, its site's nodes, their keys, and
+        which of them it answers by radio.
 
         Not while the latest change is on its way to the database: it is sent when that is done.
         """
@@ -129,7 +130,8 @@ class Configuration:
         nonce = self._rng.getrandbits(8 * snapshot.NONCE_BYTES).to_bytes(snapshot.NONCE_BYTES, "big")
         able = frozenset(doc.get("capabilities", BASE))
         rules = [rule for rule in core.alerts.rules.values() if capable(rule, able)]
-        found = snapshot.build(self.version, rules, keys, gateway, bytes.fromhex(doc["key"]), nonce)
+        answers = core.air.answered_by(gateway)
+        found = snapshot.build(self.version, rules, keys, gateway, bytes.fromhex(doc["key"]), nonce, answers)
         core.send(gateway, "config", uplink.encode(found))
 
     def on_ack(self, gateway: str, message: Message) -> None:

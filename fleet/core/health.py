@@ -81,6 +81,7 @@ class Health:
             if was == "down":
                 fields = {"gateway": gateway, "down_ms": silent_ms}
                 tx.after.append(lambda _: core.event("gateway.up", fields))
+                tx.after.append(lambda at_ms: core.air.on_gateway_up(gateway, at_ms))
                 self._tell_gateway(tx, gateway, "up", silent_ms, now_ms)
             core.stores.commit(tx)
         if gateway not in self._ready:
@@ -95,8 +96,11 @@ class Health:
             self._core.registry.discover(node, gateway)
             return
         row["doc"]["heard_utc_ms"] = self._core.utc_ms(now_ms) - age_ms
-        if row["doc"]["state"] == "unknown" and age_ms < self._core.config.late_ms:
-            self._set(row, "up")
+        state = row["doc"]["state"]
+        if state != "up" and age_ms < self._core.config.late_ms:
+            self._core.air.on_reading(row, gateway, now_ms)
+            if state == "unknown":
+                self._set(row, "up")
 
     def on_status(self, tx: Transaction, gateway: str, message: Message, now_ms: int) -> None:
         """A gateway says that a node is up or down, and with which join count. Raises Rejected."""
@@ -111,8 +115,13 @@ class Health:
             uplink.count_of(message, "boot", MAX_BOOT)
         before_all = dict(doc)
         tx.undo.append(lambda: doc.update(before_all))
-        if gateway != doc["gateway"] and not self._adopt(tx, row, gateway, attach, now_ms):
+        if message.get("air") is True:
+            if not core.air.on_status(tx, row, gateway):
+                return
+        elif gateway != doc["gateway"] and not self._adopt(tx, row, gateway, attach, now_ms):
             return
+        elif doc.get("air"):
+            doc["air"] = False  # it has a connection again
         doc["attach"] = max(doc["attach"], attach)
         doc["boot"] = message.get("boot", doc.get("boot"))
         if status == "up":

@@ -10,6 +10,7 @@ from firmware.wire.outputs import Event, Send
 from firmware.wire.topics import split, topic
 from fleet.core.agent_events import AgentEvents
 from fleet.core.agents import Agents
+from fleet.core.air import Air
 from fleet.core.alarms import Alarms
 from fleet.core.alerts import Alerts
 from fleet.core.certificates import Certificates
@@ -56,6 +57,7 @@ class FleetCore(Views):
         self.alerts = Alerts(self, restored)
         self.alarms = Alarms(self, now_ms)
         self.commands = Commands(self, restored.get("commands", []))
+        self.air = Air(self)
         self.health = Health(self, now_ms)
         self.agents = Agents(self, now_ms)
         self.agent_events = AgentEvents(self, restored.get("agents", []))

@@ -72,7 +72,7 @@ class Members:
         site = self._site_of(gateway, site)
         if site != doc.get("site"):
             doc["gateway"] = gateway
-        doc |= {"site": site, "home": gateway, "managed": True}
+        doc |= {"site": site, "home": gateway, "managed": True, "answering": None}
         return self._change("nodes", {"id": node, "doc": doc}, "node.moved", now_ms)
 
     def mark_stolen(self, node: str, now_ms: int) -> Message:

@@ -24,23 +24,36 @@ NONCE_BYTES = 12  # NIST SP 800-38D, section 8.2: 96 bits, never twice under one
 
 
 def build(
-    version: int, rules: list[Message], keys: dict[str, bytes], gateway: str, gateway_key: bytes, nonce: bytes
+    version: int,
+    rules: list[Message],
+    keys: dict[str, bytes],
+    gateway: str,
+    gateway_key: bytes,
+    nonce: bytes,
+    answers: list[str] | None = None,
 ) -> Message:
-    """The snapshot of `version` for `gateway`: `{"v", "version", "hash", "rules", "sealed_keys"}`."""
+    """The snapshot of `version` for `gateway`: `{"v", "version", "hash", "rules", "sealed_keys", "answers"}`.
+
+    `answers`: of the nodes that it may hear by radio, those to which it is the one that answers.
+    """
     plain = orjson.dumps({node: key.hex() for node, key in keys.items()}, option=orjson.OPT_SORT_KEYS)
     sealed = nonce + _cipher(gateway_key).encrypt(nonce, plain, gateway.encode())
     body: Message = {"version": version, "rules": rules, "sealed_keys": base64.b64encode(sealed).decode()}
+    if answers is not None:
+        body["answers"] = answers
     return {"v": 1, "hash": digest(body), **body}
 
 
 def digest(body: Message) -> str:
-    """SHA-256 over rules, keys and version, in hex."""
+    """SHA-256 over rules, keys, version and, where it is there, who is answered by radio; in hex."""
     covered = {name: body.get(name) for name in ("version", "rules", "sealed_keys")}
+    if "answers" in body:
+        covered["answers"] = body["answers"]
     return hashlib.sha256(orjson.dumps(covered, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
 def read(payload: bytes, gateway: str, gateway_key: bytes) -> tuple[Message, dict[str, bytes]]:
-    """The checked snapshot and the node keys in it. Raises Rejected."""
+    """The checked snapshot, with `answers`, and the node keys in it. Raises Rejected."""
     snapshot = decode(payload, MAX_SNAPSHOT_BYTES)
     count_of(snapshot, "version")
     if text_of(snapshot, "hash") != digest(snapshot):
@@ -52,6 +65,9 @@ def read(payload: bytes, gateway: str, gateway_key: bytes) -> tuple[Message, dic
         check_rule(rule)
         if not capable(rule, BASE):
             raise Rejected(f"rule {rule['name']}: only the fleet manager can evaluate it")
+    answers = snapshot.setdefault("answers", [])
+    if not isinstance(answers, list) or not all(valid_id(node) for node in answers):
+        raise Rejected("answers is not a list of node ids")
     return snapshot, _open_keys(snapshot.get("sealed_keys"), gateway, gateway_key)
 
 

@@ -103,13 +103,34 @@ class Commands:
         node = self._core.nodes.get(order.target)
         first = order.sent_ms is None
         order.sent_ms = now_ms
-        if node is None or not node.is_here:
+        if node is None or not node.is_here or node.air:
             return
-        ttl_ms = order.expires_ms - now_ms
-        body = messages.encode_command(order.action, order.id, ttl_ms, order.by, order.params)
-        self._core.send_node(node, "cmd", body)
+        self._core.send_node(node, "cmd", self.encoded(order, now_ms))
         if first and order.by == "gateway":
             self._core.event("command.sent", _named(order))
+
+    def next_for_air(self, node: Node) -> Order | None:
+        """The command to send in the node's receive window, if one waits."""
+        return self._orders.next_for(node.id)
+
+    def encoded(self, order: Order, now_ms: int) -> bytes:
+        """The command with what is left of its time."""
+        return messages.encode_command(order.action, order.id, order.expires_ms - now_ms, order.by, order.params)
+
+    def aired(self, order: Order, now_ms: int) -> None:
+        """The command is in an answer to a frame; nobody knows whether the node hears it."""
+        first, order.aired_ms = order.aired_ms is None, now_ms
+        if first and order.by == "gateway":
+            self._core.event("command.sent", _named(order))
+
+    def refuse(self, order: Order, reason: str, now_ms: int) -> None:
+        """The command cannot be sent to its node; whoever wants it is told."""
+        self._orders.answered(order.id, order.target)
+        if order.by == "gateway":
+            self._core.event("command.failed", _named(order) | {"reason": reason})
+            return
+        answer = {"id": order.id, "target": order.target, "status": "failed", "reason": reason}
+        self._core.forwarder.report("ack", answer, now_ms, (("put", f"cmd:{order.id}", None),))
 
     def on_ack(self, node: Node, message: Message, now_ms: int) -> None:
         """A node's answer: to an alarm of ours, or to a command that the cloud waits for. Raises Rejected."""

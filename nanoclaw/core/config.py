@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from nanoclaw.core.lines import LineConfig
+from nanoclaw.core.lora.config import LoraConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +20,8 @@ class GatewayConfig:
     role: Literal["primary", "secondary"] = "primary"
     lines: tuple[LineConfig, ...] = (LineConfig("uplink"),)
     """The ways to the cloud, the best first, by different names."""
+    lora: LoraConfig | None = None
+    """Of a gateway with concentrators."""
     window_ms: int = 60_000
     """Readings of this time go to the cloud as one batch."""
     commit_ms: int = 5_000

@@ -58,6 +58,8 @@ class Configuration:
         }
         for node_id, key in keys.items():
             core.nodes[node_id].rekey(key)
+        if core.lora is not None:
+            core.lora.configure(found["answers"])
         core.monitor.reschedule(now_ms)
         core.emit(Credentials({node_id: mqtt_password(key) for node_id, key in keys.items()}))
         core.event("config.applied", {"version": self.version, "hash": self.hash})

@@ -1,13 +1,10 @@
 """The gateway: aggregates readings, keeps them until the cloud has them, decides alone while it is away.
 
-Ports: `nodes` is the local broker, `hub` the uplink. Like a node, a gateway is silent until its boot number is on disk.
-This class is the switchboard; each concern has a module of its own beside it.
+Ports: `nodes` is the local broker, `lora` the concentrators, `hub` the uplink. Like a node, a gateway is silent until
+its boot number is on disk. This class is the switchboard; each concern has a module of its own beside it.
 """
 
-from collections.abc import Callable
 from typing import Any
-
-import orjson
 
 from firmware.wire import messages
 from firmware.wire.outputs import Event, Send
@@ -22,6 +19,8 @@ from nanoclaw.core.dating import Dating
 from nanoclaw.core.decisions import Decisions
 from nanoclaw.core.forwarder import Forwarder
 from nanoclaw.core.intake import Intake
+from nanoclaw.core.lora.port import PORT as LORA
+from nanoclaw.core.lora.port import LoraPort
 from nanoclaw.core.monitor import Monitor
 from nanoclaw.core.outbox import Outbox
 from nanoclaw.core.recent import SLOT as RECENT
@@ -29,11 +28,10 @@ from nanoclaw.core.recent import Recent
 from nanoclaw.core.reduction import Reduction
 from nanoclaw.core.roster import Node
 from nanoclaw.core.stores import Stores
+from nanoclaw.core.topics import NodeTopics, parsed
 from nanoclaw.core.uplink import Uplink
 
 VERSION = "0.1.0"
-MOST_TOPICS = 20_000
-Check = Callable[[Any], Message | None]
 
 
 class GatewayCore:
@@ -62,8 +60,9 @@ class GatewayCore:
         self.forwarder = Forwarder(self)
         self.decisions = Decisions(self)
         self.monitor = Monitor(self)
+        self.lora = None if config.lora is None else LoraPort(self, config.lora, rng)
         self.rejected = 0
-        self._topics: dict[str, tuple[str, str, Check | None]] = {}  # of known nodes, split once
+        self._topics = NodeTopics()
         self._outputs: list[Any] = []
         self._named = 0
         self._running = False
@@ -76,12 +75,15 @@ class GatewayCore:
     # --- inputs ---------------------------------------------------------------------------------------------------
 
     def receive(self, port: str, name: str, payload: bytes, now_ms: int) -> None:
-        """A message from a node (port `nodes`) or from the cloud (port `hub`)."""
+        """A message from a node (port `nodes`), a datagram (port `lora`), or a message from the cloud (port `hub`)."""
         if not self._running:
             return
         try:
             if port == "nodes":
-                self._from_node(name, payload, now_ms)
+                self.from_node(name, payload, now_ms)
+            elif port == LORA:
+                if self.lora is not None:
+                    self.lora.receive(name, payload, now_ms)
             else:
                 self.cloud.carried(name, payload)
                 self._from_cloud(name, payload, now_ms)
@@ -126,6 +128,8 @@ class GatewayCore:
         self.monitor.on_timer(now_ms)
         self.forwarder.on_timer(now_ms)
         self.commands.on_timer(now_ms)
+        if self.lora is not None:
+            self.lora.on_timer(now_ms)
 
     def next_deadline(self) -> int | None:
         """When `on_timer` is wanted next, in core milliseconds."""
@@ -140,6 +144,7 @@ class GatewayCore:
             self.forwarder.due_ms,
             self.commands.due_ms,
             self.stores.due_ms,
+            None if self.lora is None else self.lora.due_ms,
         )
         for other_ms in others:
             if other_ms is not None and other_ms < due_ms:
@@ -189,7 +194,7 @@ class GatewayCore:
         self.event("message.rejected", {"topic": name, "reason": reason, "from": sender})
 
     def send_node(self, node: Node, verb: str, body: bytes) -> None:
-        """Send a sealed message to a node."""
+        """Send a sealed message to a node on the local broker."""
         name = topic(node.id, verb)
         self._outputs.append(Send("nodes", name, node.sealer.seal(name, body)))
 
@@ -234,14 +239,15 @@ class GatewayCore:
 
     # --- where messages go ----------------------------------------------------------------------------------------
 
-    def _from_node(self, name: str, payload: bytes, now_ms: int) -> None:
-        node_id, verb, check = self._topics.get(name) or self._split(name)
+    def from_node(self, name: str, payload: bytes, now_ms: int, air: bool = False) -> None:
+        """A message of a node, `air` by radio. Raises Rejected."""
+        node_id, verb, check = self._topics.known.get(name) or self._topics.split(name, self.nodes)
         if check is None:
             return  # our own, heard back
         node = self.nodes.get(node_id)
         if node is None:
             raise Rejected("unknown node")
-        message = check(_parsed(payload))
+        message = check(parsed(payload))
         if message is None:
             raise Rejected("malformed")
         if check is messages.check_reading:
@@ -251,20 +257,9 @@ class GatewayCore:
         elif message["fleet"] != self.config.fleet_id:
             raise Rejected("a node of another fleet")
         elif verb == "heartbeat":
-            self.monitor.on_heartbeat(node, message, now_ms)
+            self.monitor.on_heartbeat(node, message, now_ms, air)
         else:
             self.monitor.on_beacon(node, message, now_ms)
-
-    def _split(self, name: str) -> tuple[str, str, Check | None]:
-        """Node, verb (or metric) and what checks such a message; kept for the topics of known nodes."""
-        found = split(name)
-        if found is None:
-            raise Rejected("not a topic of ours")
-        node_id, verb = found
-        parts = node_id, verb, _CHECKS.get(verb, messages.check_reading)
-        if node_id in self.nodes and len(self._topics) < MOST_TOPICS:
-            self._topics[name] = parts
-        return parts
 
     def _from_cloud(self, name: str, payload: bytes, now_ms: int) -> None:
         found = split(name)
@@ -279,22 +274,3 @@ class GatewayCore:
             self.configuration.on_config(payload, now_ms)
         else:
             raise Rejected("not a topic for a gateway")
-
-
-_CHECKS: dict[str, Check | None] = {
-    "heartbeat": messages.check_heartbeat,
-    "beacon": messages.check_beacon,
-    "ack": messages.check_ack,
-    "received": None,
-    "cmd": None,
-}
-
-
-def _parsed(payload: bytes) -> Any:
-    """The JSON in a node's message. Raises Rejected."""
-    if len(payload) > messages.MAX_NODE_MESSAGE_BYTES:
-        raise Rejected(f"longer than {messages.MAX_NODE_MESSAGE_BYTES} bytes")
-    try:
-        return orjson.loads(payload)
-    except ValueError as error:
-        raise Rejected("not JSON") from error

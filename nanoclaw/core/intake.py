@@ -131,6 +131,11 @@ class Intake:
         self._bare_seq[node.id] = seq + 1
         return self._core.boot, seq
 
+    def hurry(self, now_ms: int) -> None:
+        """A node listens only for a moment: commit what there is."""
+        if self._unstored:
+            self.due_ms = now_ms
+
     def on_timer(self, now_ms: int) -> None:
         """Commit, close the window, acknowledge."""
         if now_ms >= self.window_ends_ms:
@@ -221,6 +226,8 @@ class Intake:
         if core.dating.owing:
             core.dating.correct(now_ms)
         self._acknowledge(now_ms)
+        if core.lora is not None:
+            core.lora.on_disk(now_ms)
         urgent, self._urgent = self._urgent, []
         for item_id in urgent:
             if item_id in core.outbox.waiting:
@@ -245,9 +252,11 @@ class Intake:
             self.due_ms = max(now_ms, node.received_ms + RECEIVED_EVERY_MS)
 
     def _acknowledge(self, now_ms: int) -> None:
-        """Tell every node that waits, each at most once in 5 s."""
+        """Tell every node that waits, each at most once in 5 s; one that is heard by radio, in its receive window."""
         for node in list(self._owing.values()):
-            if now_ms - node.received_ms >= RECEIVED_EVERY_MS:
+            if node.air:
+                del self._owing[node.id]
+            elif now_ms - node.received_ms >= RECEIVED_EVERY_MS:
                 del self._owing[node.id]
                 self.send_received(node, False, now_ms)
             elif self.due_ms is None or self.due_ms > node.received_ms + RECEIVED_EVERY_MS:
@@ -255,6 +264,8 @@ class Intake:
 
     def send_received(self, node: Node, answer: bool, now_ms: int) -> None:
         """Send what is owed to `node`; with `answer` at least a sign of life."""
+        if node.air:
+            return
         bodies = node.received_messages(answer)
         for body in bodies:
             self._core.send_node(node, "received", body)

@@ -7,7 +7,8 @@ other.
 
 from typing import TYPE_CHECKING
 
-from fleet.wire.uplink import Message
+from firmware.wire.messages import decode_heartbeat
+from fleet.wire.uplink import Message, Rejected
 from nanoclaw.core.roster import Node
 
 if TYPE_CHECKING:
@@ -21,8 +22,8 @@ class Monitor:
         self._core = core
         self.due_ms: int | None = None
 
-    def on_heartbeat(self, node: Node, heartbeat: Message, now_ms: int) -> None:
-        """A node lives, and says which boot and which join this is."""
+    def on_heartbeat(self, node: Node, heartbeat: Message, now_ms: int, air: bool = False) -> None:
+        """A node lives, and says which boot and which join this is; `air`: by radio."""
         if (
             node.state == "up"
             and heartbeat["boot"] == node.boot
@@ -35,6 +36,7 @@ class Monitor:
             node.heard_ms = now_ms
             return
         known = (node.state, node.attach, node.boot)
+        node.air = air
         node.learn_boot(heartbeat["boot"], heartbeat["uptime_ms"], self._core.utc_ms(now_ms))
         joins = heartbeat["n"] == 1 or known[0] != "up" or heartbeat["attach"] != node.attach
         self._present(node, heartbeat, now_ms)
@@ -56,13 +58,24 @@ class Monitor:
             self._present(node, beacon, now_ms)
             self._core.intake.send_received(node, True, now_ms)
 
+    def overhear(self, node: Node, heartbeat: bytes, now_ms: int) -> None:
+        """A heartbeat by radio that another gateway answers: it only dates the boot. Raises Rejected."""
+        found = decode_heartbeat(heartbeat)
+        if found is None:
+            raise Rejected("malformed")
+        node.learn_boot(found["boot"], found["uptime_ms"], self._core.utc_ms(now_ms))
+
+    def let_go(self, node: Node) -> None:
+        """Another gateway looks after the node from now on."""
+        node.state = "released"
+        node.held_ms = None
+        self._core.stores.put(f"node:{node.id}", node.as_slot())
+
     def release(self, node_id: str, attach: int) -> None:
         """The cloud says that the node joined another gateway, with a later attach count."""
         node = self._core.nodes.get(node_id)
         if node is not None and node.attach < attach and node.state != "released":
-            node.state = "released"
-            node.held_ms = None
-            self._core.stores.put(f"node:{node_id}", node.as_slot())
+            self.let_go(node)
 
     def on_timer(self, now_ms: int) -> None:
         """Declare down what has been silent too long."""
@@ -119,9 +132,12 @@ class Monitor:
         node.downs_ms = [*node.downs_ms[1 - self._core.config.flap_downs :], now_ms]
         self._core.event("node.down", {"node": node.id, "silent_ms": now_ms - node.heard_ms})
         self._core.stores.put(f"node:{node.id}", node.as_slot())
-        self._core.forwarder.report("status", {"sensor": node.id, "status": "down", "attach": node.attach}, now_ms)
+        self._report(node, {"status": "down"}, now_ms)
 
     def _tell(self, node: Node, now_ms: int) -> None:
         self._core.stores.put(f"node:{node.id}", node.as_slot())
-        told = {"sensor": node.id, "status": "up", "attach": node.attach, "boot": node.boot}
-        self._core.forwarder.report("status", told | {"backlog": node.backlog}, now_ms)
+        self._report(node, {"status": "up", "boot": node.boot, "backlog": node.backlog}, now_ms)
+
+    def _report(self, node: Node, told: Message, now_ms: int) -> None:
+        by_radio = {"air": True} if node.air else {}
+        self._core.forwarder.report("status", {"sensor": node.id, "attach": node.attach} | told | by_radio, now_ms)

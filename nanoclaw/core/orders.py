@@ -8,7 +8,7 @@ AGAIN_MS = 10_000
 class Order:
     """One command to one node."""
 
-    __slots__ = ("action", "by", "expires_ms", "id", "params", "sent_ms", "target")
+    __slots__ = ("action", "aired_ms", "by", "expires_ms", "id", "params", "sent_ms", "target")
 
     def __init__(self, order_id: str, action: str, target: str, params: dict[str, Any], by: str, expires_ms: int):
         self.id = order_id
@@ -18,6 +18,7 @@ class Order:
         self.by = by
         self.expires_ms = expires_ms
         self.sent_ms: int | None = None
+        self.aired_ms: int | None = None  # when it was last in the answer to a frame
 
 
 class Orders:
@@ -50,6 +51,11 @@ class Orders:
             del self._orders[order.id]
         ready = [o for o in self._orders.values() if o.sent_ms is None or now_ms - o.sent_ms >= AGAIN_MS]
         return ready, expired
+
+    def next_for(self, target: str) -> Order | None:
+        """Of those for this node, the one that was not sent by radio for longest."""
+        waiting = [order for order in self._orders.values() if order.target == target]
+        return min(waiting, key=lambda order: -1 if order.aired_ms is None else order.aired_ms, default=None)
 
     def hurry(self, target: str) -> None:
         """The node is (back) here: send its commands at once."""

@@ -59,6 +59,7 @@ class Node:
     """One node of the site."""
 
     __slots__ = (
+        "air",
         "arrivals",
         "attach",
         "backlog",
@@ -85,6 +86,7 @@ class Node:
         self.key = key
         self.sealer = Sealer(key)
         self.state: str | None = slot.get("state")  # up, down, released; None: never seen here
+        self.air: bool = slot.get("air", False)  # heard by radio of late, and answered that way
         self.attach: int = slot.get("attach", 0)
         self.boot: int = slot.get("boot", -1)
         self.interval_ms: int = slot.get("interval_ms", 60_000)
@@ -111,6 +113,7 @@ class Node:
         zero = {str(boot): utc for boot, utc in self.zero_utc_ms.items()}
         return {
             "state": self.state,
+            "air": self.air,
             "attach": self.attach,
             "boot": self.boot,
             "interval_ms": self.interval_ms,

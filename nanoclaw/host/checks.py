@@ -116,6 +116,11 @@ def _ports(settings: GatewaySettings, running: bool) -> Iterator[Finding]:
         yield Finding(OK, "ports", "not tried, since the gateway is running")
         return
     yield _port("for nodes", settings.local_host, settings.local_port, "local.port")
+    if settings.lora is not None:
+        yield _port("for concentrators", settings.lora.host, settings.lora.port, "lora.port", socket.SOCK_DGRAM)
+        if settings.lora.host not in LOOPBACK:
+            text = f"{settings.lora.host} is beyond this machine, and their protocol proves nobody's identity"
+            yield Finding(WARNING, "ports", f"for concentrators: {text}: keep that network apart")
     if settings.monitor_port is not None:
         if settings.monitor_port == settings.local_port != 0 and settings.monitor_host == settings.local_host:
             yield Finding(ERROR, "ports", f"{settings.local_port} is given twice: local.port and monitor.port")
@@ -125,13 +130,15 @@ def _ports(settings: GatewaySettings, running: bool) -> Iterator[Finding]:
             yield Finding(WARNING, "ports", text)
 
 
-def _port(what: str, host: str, port: int, key: str) -> Finding:
+def _port(what: str, host: str, port: int, key: str, kind: int = socket.SOCK_STREAM) -> Finding:
     try:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        with socket.socket(family, socket.SOCK_STREAM) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=kind, flags=socket.AI_PASSIVE)[0]
+        with socket.socket(family, kind) as probe:
+            if kind == socket.SOCK_STREAM:  # of UDP it would share a port that somebody has
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
-            probe.listen(1)
+            if kind == socket.SOCK_STREAM:
+                probe.listen(1)
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         return Finding(ERROR, "ports", f"{what}: {port} on {host}: {reason} ({key})")

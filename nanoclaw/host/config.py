@@ -14,6 +14,7 @@ from firmware.wire.ids import valid_metric
 from nanoclaw.core.config import GatewayConfig
 from nanoclaw.core.lines import LineConfig
 from nanoclaw.core.reduction import MODES
+from nanoclaw.host.lora_config import LORA_KEYS, LoraSettings, lora_settings
 
 __all__ = ["EXAMPLE", "ConfigError", "GatewaySettings", "load_settings"]
 
@@ -51,6 +52,14 @@ broker = "embedded"              # or "mosquitto"
 data = "/var/lib/nanoclaw"       # outbox, configuration snapshot, status
 # advertise_port = 1883          # when nodes reach the broker on another port
 
+# [lora]                         # concentrators that hear nodes by radio, with Semtech's UDP packet forwarder
+# host = "127.0.0.1"             # where they send to; for those on other machines the address on a trusted network
+# port = 1700                    # UDP; 0: any free one
+# euis = ["aa555a0000000101"]    # who may; needed unless host is this machine alone
+# region = "EU868"
+# duty_cycle_percent = 1         # of an hour that one may transmit in a sub-band, where the law allows more
+# power_dbm = 14
+
 [discovery]                      # mDNS, so that nodes find this gateway when theirs falls silent
 enabled = true
 # interface = "127.0.0.1"        # the address to announce on; that of [local] when left out
@@ -75,6 +84,7 @@ _KEYS = {
     "uplink": ("name", "host", "port", "interface", "bind_address", "daily_mb", "tls", "ca", "certificate", "key"),
     "backup": ("name", "host", "port", "interface", "bind_address", "daily_mb"),
     "local": ("host", "port", "broker", "data", "advertise_port"),
+    "lora": LORA_KEYS,
     "discovery": ("enabled", "interface"),
     "monitor": ("host", "port"),
 }
@@ -115,6 +125,7 @@ class GatewaySettings:
     local_port: int
     broker: str
     advertise_port: int | None
+    lora: LoraSettings | None
     data: Path
     discovery: bool
     interface: str
@@ -144,25 +155,29 @@ def load_settings(
     overrides.update({path: (_flag(path), text) for path, text in (flags or {}).items()})
     root = load_toml(file, overrides)
     names = (*_KEYS, "tuning", "modes")
+    with_lora = root.has("lora")
     tables = {name: root.table(name) for name in names}
     root.finish()
-    settings = _settings(tables)
+    settings = _settings(tables, with_lora)
     for table in tables.values():
         table.finish()
     return settings
 
 
-def _settings(tables: Mapping[str, Table]) -> GatewaySettings:
+def _settings(tables: Mapping[str, Table], with_lora: bool) -> GatewaySettings:
     uplink, local, discovery, monitor = (tables[name] for name in ("uplink", "local", "discovery", "monitor"))
     data, tls = local.path("data"), uplink.boolean("tls", False)
     ways, local_host = _ways(uplink, tables["backup"], tls), local.text("host", "127.0.0.1")
+    lora, radio = lora_settings(tables["lora"], with_lora)
+    core = _core(tables["gateway"], tables["tuning"], tables["modes"], ways, tls)
     return GatewaySettings(
-        core=_core(tables["gateway"], tables["tuning"], tables["modes"], ways, tls),
+        core=dataclasses.replace(core, lora=radio),
         ways=ways,
         local_host=local_host,
         local_port=local.integer("port", 0, 65535, 0),
         broker=local.choice("broker", ("embedded", "mosquitto"), "embedded"),
         advertise_port=local.optional_integer("advertise_port", 1, 65535),
+        lora=lora,
         data=data,
         discovery=discovery.boolean("enabled", True),
         interface=discovery.text("interface", local_host if is_specific(local_host) else "127.0.0.1"),

@@ -18,6 +18,7 @@ from firmware.hosting.trace import Telling
 from firmware.wire.auth import mqtt_password
 from firmware.wire.outputs import Connect, Credentials, Disconnect, Send, Store
 from nanoclaw.core.gateway import GatewayCore
+from nanoclaw.core.lora.port import PORT as LORA
 from nanoclaw.host.config import GatewaySettings
 from nanoclaw.host.hub_ports import HubPorts
 from nanoclaw.host.local_broker import LocalBroker, NodesPort
@@ -27,6 +28,7 @@ from nanoclaw.host.outbox_store import OutboxStore, StoreError
 from nanoclaw.host.reload import needs_restart
 from nanoclaw.host.report import Report
 from nanoclaw.host.status import read_status, write_status
+from nanoclaw.host.udp_port import UdpPort
 
 if TYPE_CHECKING:
     from nanoclaw.host.discovery import Announcer
@@ -46,11 +48,19 @@ class Daemon:
     """Puts a gateway core on the current loop; `close` must be awaited at the end."""
 
     def __init__(
-        self, settings: GatewaySettings, clock: Clock, broker: LocalBroker, store: OutboxStore, tracer: CountingTracer
+        self,
+        settings: GatewaySettings,
+        clock: Clock,
+        broker: LocalBroker,
+        store: OutboxStore,
+        tracer: CountingTracer,
+        radio: UdpPort | None = None,
     ) -> None:
+        """`broker` and, for a gateway with concentrators, `radio` are open already."""
         self._settings = settings
         self._clock = clock
         self._broker = broker
+        self._radio = radio
         self._store = store
         self._tracer = tracer
         self._utc_offset_ms: int | None = None
@@ -82,11 +92,13 @@ class Daemon:
         self._learn_utc()
         self.pump.start()
         self._nodes.start()
+        if self._radio is not None:
+            self._radio.listen(self.pump)
         self._spawn(self._housekeep())
         if self._settings.uplink_tls:
             self._spawn(self._keep_certificate())
         config = self._settings.core
-        _log.info("gateway started", fleet=config.fleet_id, site=config.site, mqtt_port=self._broker.port)
+        _log.info("gateway started", fleet=config.fleet_id, site=config.site, **self._ports())
         self._service.ready(self._in_one_line())
         self._spawn(self._service.watch(lambda: self.pump.alive(LATE_MS)))
 
@@ -137,6 +149,9 @@ class Daemon:
     def _send(self, output: Any) -> None:
         if output.port == "nodes":
             self._nodes.send(output.topic, output.payload)
+        elif output.port == LORA:
+            if self._radio is not None:
+                self._radio.send(output.topic, output.payload)
         else:
             self._hub.send(output.port, output.topic, output.payload)
 
@@ -203,8 +218,13 @@ class Daemon:
 
     def report(self, running: bool = True) -> dict[str, Any]:
         """All that `nanoclaw status` shows."""
-        ports = {"mqtt_port": self._broker.port, "monitor_port": None if self._monitor is None else self._monitor.port}
+        ports = {**self._ports(), "monitor_port": None if self._monitor is None else self._monitor.port}
         return self._report.all(running, ports, self.failures())
+
+    def _ports(self) -> dict[str, int | None]:
+        """Where nodes come in."""
+        radio = {} if self._radio is None else {"lora_port": self._radio.port}
+        return {"mqtt_port": self._broker.port, **radio}
 
     def failures(self) -> list[str]:
         """What is wrong on this machine; a cloud that is away is not."""

@@ -8,6 +8,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 
 from firmware.hosting.trace import Tracer
+from nanoclaw.host.lora_metrics import lora_metrics
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 MODES = ("starting", "online", "offline")
@@ -54,6 +55,8 @@ class Metrics:
         yield _labelled("nodes", "nodes by state", "state", _by_state(found["nodes"]))
         yield from self._outbox(found)
         yield from self._uplinks(found["uplinks"])
+        if found.get("lora") is not None:
+            yield from lora_metrics(found["lora"])
         yield CounterMetricFamily(f"{_P}messages_rejected", "messages that could not be taken", found["rejected"])
         events = CounterMetricFamily(f"{_P}events", "events of the gateway by kind", labels=["kind"])
         for kind, count in sorted(self._events.items()):

@@ -17,6 +17,7 @@ _KEYS = {
     "site": "gateway.site",
     "role": "gateway.role",
     "modes": "modes",
+    "lora": "lora",
     "seed": "gateway.seed",
     "local_host": "local.host",
     "local_port": "local.port",
@@ -37,7 +38,7 @@ def needs_restart(old: GatewaySettings, new: GatewaySettings) -> list[str]:
     changed = [*_changed(old, new, ("core", "ways", "key_file")), *_changed(old.core, new.core, ("lines",))]
     if [way.name for way in old.ways] != [way.name for way in new.ways]:
         changed.append("backup" if len(old.ways) != len(new.ways) else "uplink.name")
-    return sorted(changed)
+    return sorted(set(changed))
 
 
 def _changed(old: Any, new: Any, but: tuple[str, ...]) -> list[str]:

@@ -93,6 +93,7 @@ class Report:
             **self._core.status(),
             "uplinks": uplinks,
             "nodes": self.nodes(),
+            "lora": None if self._core.lora is None else self._core.lora.view(self._clock.now_ms()),
             "outbox_max_readings": config.outbox_max_readings,
             "outbox_hours": None if hours is None else round(hours, 2),
             "readings_per_hour": None if rate is None else round(rate, 1),

@@ -14,6 +14,7 @@ from nanoclaw.host.local_broker import LocalBroker
 from nanoclaw.host.metrics import CountingTracer
 from nanoclaw.host.outbox_store import OutboxStore, OutboxUnusable
 from nanoclaw.host.status import DataLock
+from nanoclaw.host.udp_port import UdpPort
 
 
 async def run_gateway(load: Load, trace: Path | None = None, sim_clock: bool = False) -> None:
@@ -26,22 +27,34 @@ async def run_gateway(load: Load, trace: Path | None = None, sim_clock: bool = F
     stop = stop_on_signals()
     _require_certificate(settings)
     broker = LocalBroker(settings.broker, settings.core.id, settings.local_host, settings.local_port, settings.data)
+    radio = None if settings.lora is None else UdpPort(settings.lora.host, settings.lora.port)
     await broker.start()
     try:
-        clock = await unless_stopped(stop, start_clock(sim_clock, {"mqtt_port": broker.port}, stop))
+        ports = {"mqtt_port": broker.port}
+        if radio is not None:
+            await radio.start()
+            ports["lora_port"] = radio.port
+        clock = await unless_stopped(stop, start_clock(sim_clock, ports, stop))
         if clock is not None:
-            await _run(settings, load, clock, broker, trace, stop)
+            await _run(settings, load, clock, (broker, radio), trace, stop)
     finally:
+        if radio is not None:
+            radio.stop()
         await broker.stop()
 
 
 async def _run(
-    settings: GatewaySettings, load: Load, clock: Clock, broker: LocalBroker, trace: Path | None, stop: asyncio.Event
+    settings: GatewaySettings,
+    load: Load,
+    clock: Clock,
+    doors: tuple[LocalBroker, UdpPort | None],
+    trace: Path | None,
+    stop: asyncio.Event,
 ) -> None:
     lock = DataLock(settings.data)
     try:
         store, tracer = _open(settings, trace)
-        daemon = Daemon(settings, clock, broker, store, tracer)
+        daemon = Daemon(settings, clock, doors[0], store, tracer, doors[1])
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, daemon.reload, load)
         try:
             await daemon.start()

@@ -9,6 +9,7 @@ from typing import Any
 
 from firmware.hosting.dial import dialled
 from nanoclaw.core.outbox import READINGS
+from nanoclaw.host.lora_view import radio_lines
 from nanoclaw.host.outbox_store import read_outbox
 from nanoclaw.host.status import is_running, read_status
 
@@ -62,6 +63,7 @@ def table(found: dict[str, Any], utc_ms: int | None = None) -> list[tuple[str, s
     if found["running"]:
         rows += [("problem", text) for text in found.get("failures", [])]
         rows.append(("nodes", _nodes(found)))
+        rows += [("radio", text) for text in radio_lines(found)]
         rows += [("uplink", _uplink(line)) for line in found.get("uplinks", [])]
     rows.append(("cloud", _cloud(found, utc_ms)))
     rows.append(("outbox", _outbox(found)))

@@ -3,13 +3,15 @@
 Usage: fuzz.py SEED ROUNDS. Prints how many inputs it tried; an exception that no parser may raise ends it.
 """
 
+import hashlib
 import json
 import random
 import sys
 
+from firmware.core.lora import LoraNode
 from firmware.core.node import NodeCore
 from firmware.hosts.micro import ring
-from firmware.wire import auth, mdns, messages, mqtt, rules, serial, topics
+from firmware.wire import auth, cbor, lora, lora_contents, mdns, messages, mqtt, rules, serial, topics
 
 KEY = bytes(32)
 RECEIVED = "clawland/sensor-01/received"
@@ -22,6 +24,8 @@ SAMPLES = (
     b'{"id":"c1","status":"failed","reason":"\\u00e9\xc3\xa9"}',
     b'[["put", "boot", 7]] 58bac009\n',
     b'hello {"v":1,"id":"s","s":7,"n":1}*0000\nok {"n":1}*0000\ntemp.1 {}*0000\n',
+    b"\xa2\x00\x88\x11\x07\x19\x01\x77\x00\x01\x82\x64note\x60\x82\x05\x01\x20\x03\x85\x1a\x00\x04\xb7\x08\x00\x05\x00\x02",
+    b"\xa2\x00\x83\x03\x02\x41\x0a\x02\x84\x01\x62c1\x19\xea\x60\x00",
     b"\x20\x02\x00\x00\x90\x03\x00\x01\x00\x30\x05\x00\x01t{}\x32\x07\x00\x01t\x00\x01{}\x40\x02\x00\x01\xd0\x00",
     b"\x12\x34\x84\x00\x00\x01\x00\x02\x00\x00\x00\x00\x09_clawland\x04_tcp\x05local\x00\x00\x0c\x00\x01\xc0\x0c\x00\x0c"
     b"\x00\x01\x00\x00\x00\x78\x00\x04\x01g\xc0\x0c\xc0\x2e\x00\x21\x00\x01\x00\x00\x00\x78\x00\x08\x00\x00\x00\x00\x07"
@@ -72,6 +76,12 @@ class Parsers:
         self.core = NodeCore(config, {"slots": {"boot": 6}, "readings": []}, random, 0)
         self.core.take_outputs()
         self.core.stored(1, 0)
+        self.block = lambda block: hashlib.sha256(KEY + block).digest()[:16]  # for AES, which is slow in software
+        given = dict(config)
+        given["lora"] = {"sf": 7}
+        given["frame_block"] = self.block
+        self.radio = LoraNode(given, {"slots": {"boot": 6}, "readings": []}, random, 0)
+        self.radio.stored(1, 0)
         self.sealer = auth.Sealer(KEY)
         self.lines = serial.Lines()
         self.ends = (serial.Endpoint("a", 1, True), serial.Endpoint("b", 2, False))
@@ -86,6 +96,7 @@ class Parsers:
         answers.receive(data, "127.0.0.1")
         answers.query()
         self._links(data, now_ms)
+        self._radio(data, now_ms)
         for topic in (RECEIVED, COMMAND, "clawland/x", ""):
             topics.split(topic)
             self.core.receive("up", topic, data, now_ms)
@@ -95,6 +106,22 @@ class Parsers:
         if value:
             for op in rules.OPERATORS:
                 rules.holds({"metric": "temp", "op": op, "value": 30}, value["value"])
+
+    def _radio(self, data: bytes, now_ms: int) -> None:
+        _decode(data)
+        lora_contents.unpack_uplink(data, "f", 7, 3)
+        lora_contents.unpack_downlink(data, 7)
+        lora.open_uplink(self.block, data)
+        core = self.radio
+        core.on_timer(now_ms)
+        core.take_outputs()
+        count = max(core._count, 0)
+        core.airway.wait(now_ms + 1)  # the window is open
+        for frame in (data, lora.seal_downlink(self.block, core.address, core.boot, count, b"gate", data[:200])):
+            core.receive("radio", "", frame, now_ms)
+        for output in core.take_outputs():
+            if type(output).__name__ == "Store" and output[0] is not None:
+                core.stored(output[0], now_ms)
 
     def _links(self, data: bytes, now_ms: int) -> None:
         for login in (b"", b"\x20\x02\x00\x00\x90\x03\x00\x01\x00"):
@@ -120,6 +147,13 @@ class Parsers:
             if type(output).__name__ == "Store" and output[0] is not None:
                 self.core.stored(output[0], now_ms)
         self.core.take_outputs()
+
+
+def _decode(data: bytes) -> object:
+    try:
+        return cbor.decode(data)
+    except ValueError:
+        return None
 
 
 def main(seed: int, rounds: int) -> None:

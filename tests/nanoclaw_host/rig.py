@@ -46,6 +46,7 @@ class Cloud:
         self.readings: dict[Identity, Any] = {}
         self.copies = 0
         self.acknowledges = True
+        self.answers: list[str] = []
         self.heartbeats = 0
         self._acknowledged: set[Identity] = set()
         access = HubAccess({GATEWAY: mqtt_password(GATEWAY_KEY)}, "fleet", b"manager")
@@ -86,7 +87,7 @@ class Cloud:
         self.heartbeats += 1
         self._port.send(f"clawland/{gateway}/heartbeat/ack", json.dumps({"v": 1, "n": beat["n"]}).encode())
         if not beat["config_hash"]:
-            config = snapshot.build(1, [], {NODE: NODE_KEY}, gateway, GATEWAY_KEY, bytes(12))
+            config = snapshot.build(1, [], {NODE: NODE_KEY}, gateway, GATEWAY_KEY, bytes(12), self.answers)
             self._port.send(f"clawland/{gateway}/config", json.dumps(config).encode())
 
     def _on_batch(self, gateway: str, payload: bytes) -> None:

@@ -64,6 +64,19 @@ def test_one_port_for_two_servers_is_found(config: Path) -> None:
     assert any("given twice" in found.text for found in look(changed(config, monitor="port = 18831"), "ports"))
 
 
+def test_a_udp_port_in_use_is_found_and_one_that_others_reach_is_a_warning(config: Path) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        found = look(changed(config, lora=f"port = {port}"), "ports")
+    assert [finding.level for finding in found] == [OK, ERROR]
+    assert f"for concentrators: {port} on 127.0.0.1: address already in use (lora.port)" in found[1].text
+    more = 'host = "0.0.0.0"\neuis = ["aa555a0000000101"]'
+    found = look(changed(config, lora=more), "ports")
+    assert [finding.level for finding in found] == [OK, OK, WARNING]
+    assert "proves nobody's identity" in found[2].text
+
+
 def test_a_monitor_that_others_reach_is_a_warning(config: Path) -> None:
     found = look(changed(config, monitor='port = 0\nhost = "0.0.0.0"'), "ports")
     assert WARNING in [finding.level for finding in found]

@@ -7,8 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nanoclaw.core.lines import LineConfig
+from nanoclaw.core.lora.config import LoraConfig
 from nanoclaw.host.config import EXAMPLE, ConfigError, load_settings
 from nanoclaw.host.examples import KINDS, example
+from nanoclaw.host.lora_config import LoraSettings
 from nanoclaw.host.reload import needs_restart
 from nanoclaw.host.setup import SetupError, write_config
 from tests.nanoclaw_host.rig import gateway_config, write_key
@@ -47,6 +49,16 @@ def test_a_variable_alone_can_make_a_backup(config: Path) -> None:
         ('[backup]\nbind_address = "0.0.0.0"\n', "backup.bind_address: '0.0.0.0' is no address of an interface"),
         ('[backup]\ninterface = "a"\ndaily_mb = 0\n', "backup.daily_mb: must be from 1 to 1000000, not 0"),
         ("[monitor]\nport = 70000\n", "monitor.port: must be from 0 to 65535, not 70000"),
+        (
+            '[lora]\nhost = "0.0.0.0"\n',
+            "lora.euis: is missing: list your concentrators, since others may reach 0.0.0.0",
+        ),
+        ('[lora]\neuis = ["AA-55"]\n', "lora.euis: 'AA-55' is no EUI: 16 hexadecimal digits"),
+        ('[lora]\neuis = "aa555a0000000101"\n', "lora.euis: must be an array of texts, not 'aa555a0000000101'"),
+        ('[lora]\nregion = "MARS"\n', "lora.region: must be one of EU868, not 'MARS'"),
+        ("[lora]\nduty_cycle_percent = 101\n", "lora.duty_cycle_percent: must be from 1 to 100, not 101"),
+        ("[lora]\npower_dbm = 30\n", "lora.power_dbm: must be from 0 to 14, not 30"),
+        ("[lora]\neui = []\n", "lora.eui: unknown key; did you mean 'euis'?"),
     ],
 )
 def test_a_mistake_is_told_with_line_and_column(config: Path, text: str, message: str) -> None:
@@ -57,6 +69,29 @@ def test_a_mistake_is_told_with_line_and_column(config: Path, text: str, message
     where, _, what = str(error.value).partition(": ")
     assert what.startswith(message)
     assert lines_before < int(where.split(":")[1]) <= lines_before + text.count("\n")
+
+
+def test_concentrators_are_listened_to_where_the_configuration_says_so(config: Path) -> None:
+    assert load_settings(config, environ={}).lora is None
+    plain = config.read_text()
+    config.write_text(plain + "[lora]\n")
+    settings = load_settings(config, environ={})
+    assert (settings.lora, settings.core.lora) == (LoraSettings("127.0.0.1", 1700), LoraConfig())
+    more = (
+        'host = "10.0.0.1"\nport = 0\neuis = ["AA-55-5A-00-00-00-01-01", "aa555a0000000102"]\nduty_cycle_percent = 1\n'
+    )
+    config.write_text(plain + "[lora]\n" + more)
+    settings = load_settings(config, environ={})
+    assert settings.lora == LoraSettings("10.0.0.1", 0)
+    euis = frozenset({"aa555a0000000101", "aa555a0000000102"})
+    assert settings.core.lora == LoraConfig(euis, 14, 10_000)
+
+
+def test_variables_alone_can_open_the_lora_port(config: Path) -> None:
+    environ = {"CLAWLAND_LORA_PORT": "1701", "CLAWLAND_LORA_EUIS": "aa555a0000000101, aa555a0000000102"}
+    settings = load_settings(config, environ=environ)
+    assert settings.lora == LoraSettings("127.0.0.1", 1701)
+    assert settings.core.lora is not None and len(settings.core.lora.euis) == 2
 
 
 @given(st.one_of(st.binary(max_size=300), st.text(max_size=300).map(str.encode)))

@@ -14,7 +14,7 @@ from nanoclaw.host import monitor_server
 from nanoclaw.host.metrics import CountingTracer, Metrics
 from nanoclaw.host.monitor_server import Answer, MonitorServer
 from tests.nanoclaw_host.rig import eventually
-from tests.nanoclaw_host.test_status_view import FOUND
+from tests.nanoclaw_host.test_status_view import FOUND, LORA
 
 REPORT: dict[str, Any] = {
     **FOUND,
@@ -43,6 +43,20 @@ def test_metrics_have_base_units_and_the_prefix_of_the_gateway() -> None:
     assert found['clawland_gateway_mode{mode="online"}'] == 1
     assert found['clawland_gateway_events_total{kind="gateway.online"}'] == 1
     assert found["process_resident_memory_bytes"] > 0
+
+
+def test_concentrators_are_counted_each_and_rejected_frames_by_reason() -> None:
+    found = samples({**REPORT, "lora": LORA})
+    assert found['clawland_gateway_lora_packets_total{concentrator="aa555a0000000101"}'] == 1_204
+    assert found['clawland_gateway_lora_crc_failed_total{concentrator="aa555a0000000101"}'] == 12
+    assert found['clawland_gateway_lora_downlinks_total{concentrator="aa555a0000000101"}'] == 40
+    assert found['clawland_gateway_lora_airtime_seconds{concentrator="aa555a0000000101"}'] == 1.234
+    assert found['clawland_gateway_lora_silent_seconds{concentrator="aa555a0000000102"}'] == 300
+    assert found['clawland_gateway_lora_tx_errors_total{concentrator="aa555a0000000101",error="TOO_LATE"}'] == 2
+    assert found['clawland_gateway_lora_rejected_total{reason="a frame under another key"}'] == 2
+    assert found['clawland_gateway_lora_windows_missed_total{reason="duty-cycle"}'] == 1
+    assert found["clawland_gateway_lora_frames_foreign_total"] == 2_300
+    assert not [name for name in samples(REPORT) if "lora" in name]
 
 
 def test_no_label_names_a_node_so_five_hundred_cost_no_more_than_one() -> None:

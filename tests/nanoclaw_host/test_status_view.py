@@ -20,6 +20,16 @@ FOUND: dict[str, Any] = {
     "version": "0.1.0", "config": 4, "moved_aside": [],
 }  # fmt: skip
 
+LORA: dict[str, Any] = {
+    "concentrators": [
+        {"eui": "aa555a0000000101", "silent_ms": 3_200, "reachable": True, "packets": 1_204, "crc_failed": 12,
+         "copies": 0, "downlinks": 40, "tx_errors": {"TOO_LATE": 2}, "airtime_ms": 1_234},
+        {"eui": "aa555a0000000102", "silent_ms": 300_000, "reachable": False, "packets": 7, "crc_failed": 0,
+         "copies": 7, "downlinks": 0, "tx_errors": {}, "airtime_ms": 0},
+    ],
+    "foreign": 2_300, "rejected": {"a frame under another key": 2, "not JSON": 1}, "missed": {"duty-cycle": 1},
+}  # fmt: skip
+
 
 def rows(**changes: Any) -> dict[str, str]:
     return dict(table({**FOUND, **changes}, NOW_MS))
@@ -36,6 +46,21 @@ def test_a_running_gateway_is_told_in_a_few_lines() -> None:
         ("outbox", "20,000 readings, 3 reports; room for 180,000 more readings, 60.0 hours at 3,000 an hour"),
         ("versions", "nanoclaw 0.1.0, configuration 4 of the fleet manager"),
     ]
+
+
+def test_concentrators_are_told_one_in_a_line() -> None:
+    shown = [text for name, text in table({**FOUND, "lora_port": 1700, "lora": LORA}, NOW_MS) if name == "radio"]
+    assert shown == [
+        "on UDP port 1700: 2 concentrators; 2,300 frames of others; "
+        "3 rejected (a frame under another key 2, not JSON 1); 1 answers missed (duty-cycle 1)",
+        "aa555a0000000101: heard 3 s ago; 1,204 packets, 12 of them spoilt, 0 heard by another before; "
+        "40 downlinks, 1.2 s on the air in the last hour; 2 not sent (TOO_LATE 2)",
+        "aa555a0000000102: heard 5 minutes ago, does not wait for downlinks; 7 packets, 0 of them spoilt, "
+        "7 heard by another before; 0 downlinks, 0.0 s on the air in the last hour",
+    ]
+    assert "radio" not in rows()
+    nobody = {**LORA, "concentrators": [], "foreign": 0, "rejected": {}, "missed": {}}
+    assert rows(lora_port=1700, lora=nobody)["radio"] == "on UDP port 1700: no concentrator has been heard yet"
 
 
 def test_a_stopped_gateway_shows_when_it_was_last_seen_and_what_it_keeps() -> None:

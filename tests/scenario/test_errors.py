@@ -182,7 +182,7 @@ def test_an_id_that_breaks_the_grammar_is_refused(complaints: Complainer, bad: s
 
 
 def test_links_that_come_later_say_so(complaints: Complainer) -> None:
-    [message] = complaints("", "fleet.nodes.0.link=lora")
+    [message] = complaints("", "fleet.nodes.0.link=serial")
     assert "not available yet; use one of: wifi" in message
 
 

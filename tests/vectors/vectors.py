@@ -11,7 +11,8 @@ import sys
 from firmware.core.backlog import Backlog, Record
 from firmware.hosts.micro import ring
 from firmware.hosts.micro.clock import Uptime
-from firmware.wire import auth, ids, messages, mqtt, rules, serial, topics
+from firmware.wire import airtime, auth, cbor, ids, lora, lora_contents, messages, mqtt, rules, serial, topics
+from firmware.wire.aes import Aes
 
 
 def check(vector: dict) -> str:
@@ -156,7 +157,59 @@ def _lines(parts: list) -> list:
     return [found, lines.spoilt]
 
 
+def _hex(data: bytes) -> str:
+    return "hex:" + binascii.hexlify(data).decode()
+
+
+def _uncbor(data: str) -> list:
+    """The value in a list, which is empty when there is none."""
+    try:
+        return [cbor.decode(_bytes(data))]
+    except ValueError:
+        return []
+
+
+def _block(key: str):
+    """AES under the frame key of a node with this key."""
+    return Aes(lora.frame_key(_bytes(key))).encrypt
+
+
+def _uplink(key: str, node: str, boot: int, count: int, contents: str, asks: bool) -> str:
+    return _hex(lora.seal_uplink(_block(key), _bytes(node), boot, count, _bytes(contents), asks))
+
+
+def _downlink(key: str, node: str, boot: int, count: int, gateway: str, contents: str) -> str:
+    return _hex(lora.seal_downlink(_block(key), _bytes(node), boot, count, _bytes(gateway), _bytes(contents)))
+
+
+def _open_downlink(key: str, frame: str, boot: int, count: int):
+    found = lora.open_downlink(_block(key), _bytes(frame), boot, count)
+    return found and _hex(found)
+
+
+def _contents(readings: list, events: list) -> str:
+    found = {lora_contents.READINGS: lora_contents.pack_readings(readings)}
+    found[lora_contents.EVENTS] = lora_contents.pack_readings(events)
+    return _hex(lora_contents.contents_of(found))
+
+
+def _said(found) -> "list | None":
+    """Messages with their JSON read, for its text may differ."""
+    return None if found is None else [[verb, json.loads(payload)] for verb, payload in found]
+
+
 _DO = {
+    "address": lambda fleet, who: _hex(lora.address(fleet, who)),
+    "aes": lambda key, block: _hex(Aes(_bytes(key)).encrypt(_bytes(block))),
+    "airtime": airtime.time_on_air_us,
+    "cbor": lambda value: _hex(cbor.encode(value)),
+    "contents": _contents,
+    "downlink": _downlink,
+    "open_downlink": _open_downlink,
+    "said_down": lambda contents, boot: _said(lora_contents.unpack_downlink(_bytes(contents), boot)),
+    "said_up": lambda contents: _said(lora_contents.unpack_uplink(_bytes(contents), "farm", 7, 3)),
+    "uncbor": _uncbor,
+    "uplink": _uplink,
     "backlog": _backlog,
     "crc16": lambda text: serial.crc16(_bytes(text)),
     "decode": _decode,

@@ -29,6 +29,23 @@ def test_a_snapshot_is_read_as_it_was_built(keys: dict[str, bytes], version: int
     assert (found["version"], found["rules"]) == (version, [HOT])
 
 
+def test_whom_a_gateway_answers_travels_with_it_and_cannot_be_changed() -> None:
+    built = snapshot.build(5, [], NODE_KEYS, "gateway-01", KEY, NONCE, ["sensor-02"])
+    assert snapshot.read(uplink.encode(built), "gateway-01", KEY)[0]["answers"] == ["sensor-02"]
+    for answers in (["sensor-01"], [], None):
+        with pytest.raises(Rejected, match="hash"):
+            snapshot.read(uplink.encode(built | {"answers": answers}), "gateway-01", KEY)
+    for answers in ("sensor-01", [3], ["no id"], {"sensor-01": 1}):
+        changed = built | {"answers": answers}
+        with pytest.raises(Rejected, match="answers"):
+            snapshot.read(uplink.encode(changed | {"hash": snapshot.digest(changed)}), "gateway-01", KEY)
+
+
+def test_a_snapshot_of_before_there_was_radio_names_nobody() -> None:
+    assert "answers" not in made()
+    assert snapshot.read(uplink.encode(made()), "gateway-01", KEY)[0]["answers"] == []
+
+
 def test_no_key_is_legible_in_it() -> None:
     text = uplink.encode(made())
     for key in (*NODE_KEYS.values(), KEY):

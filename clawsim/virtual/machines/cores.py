@@ -3,6 +3,7 @@
 from typing import Any
 
 from clawsim.virtual.memory import FleetDatabase
+from firmware.core.lora import LoraNode
 from firmware.core.node import NodeCore
 from firmware.core.sleeper import SleepingNode
 from fleet.core.manager import FleetCore
@@ -14,6 +15,7 @@ class Cores:
 
     node: Any = NodeCore
     sleeper: Any = SleepingNode
+    lora: Any = LoraNode
     gateway: Any = GatewayCore
     fleet: Any = FleetCore
     database: Any = FleetDatabase

@@ -6,6 +6,8 @@ from typing import Any
 
 from clawsim.randomness import secret, stream
 from clawsim.scenario.plan import GatewayPlan
+from clawsim.virtual.concentrator import PORT as LORA
+from clawsim.virtual.concentrator import Concentrator
 from clawsim.virtual.machines.base import Machine
 from clawsim.virtual.memory import GatewayDisk
 from clawsim.virtual.router import TopicRouter
@@ -14,6 +16,7 @@ from firmware.wire.outputs import Connect, Credentials, Disconnect, Send
 from firmware.wire.topics import topic
 from fleet.hub.access import NodeAccess
 from nanoclaw.core.config import GatewayConfig
+from nanoclaw.core.lora.config import LoraConfig
 
 GATEWAY_STORE_US = 5_000
 MAX_NODE_BYTES = 512
@@ -27,6 +30,7 @@ class GatewayMachine(Machine):
         self.plan = plan
         self.key = world.key(plan.id)
         self.disk = GatewayDisk()
+        self.concentrator = Concentrator(world, self)
         self.passwords: dict[str, bytes] = {}
         local = secret(world.plan.seed, plan.id, "local")
         access = NodeAccess(plan.id, local, self.passwords)
@@ -41,7 +45,17 @@ class GatewayMachine(Machine):
         plan = self.plan
         fleet_id = self.world.plan.fleet_id
         identity = {"id": plan.id, "key": self.key, "fleet_id": fleet_id, "site": plan.site}
-        return GatewayConfig(**identity, role=plan.role, modes=dict(plan.modes))
+        lora = LoraConfig() if self._has_radio() else None
+        return GatewayConfig(**identity, role=plan.role, modes=dict(plan.modes), lora=lora)
+
+    @property
+    def starts(self) -> int:
+        """How often it was switched on or off."""
+        return self._starts
+
+    def _has_radio(self) -> bool:
+        """Gateways of a site with nodes on the radio have a concentrator."""
+        return any(node.link == LORA and node.site == self.plan.site for node in self.world.plan.nodes)
 
     def nodes_here(self) -> int:
         """Its load, as it announces it."""
@@ -62,11 +76,15 @@ class GatewayMachine(Machine):
         self.broker.running = True
         self.broker.connect(self._own, self._local_password, ("clawland/+/+",))
         host.start(core)
+        if self._has_radio():
+            self.concentrator.start(self._starts)
 
     def _send(self, send: Any) -> None:
         port, name, payload = send
         if port == "hub":
             self.session.send(send)
+        elif port == LORA:
+            self.concentrator.receive(payload)
         else:
             self.broker.route(name, payload)
 

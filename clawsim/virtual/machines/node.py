@@ -61,7 +61,23 @@ class NodeMachine(Machine):
         }
 
     def _start(self) -> None:
-        perform = {
+        host = self._host(self.flash.perform, NODE_STORE_US, self._performers())
+        rng = stream(self.world.plan.seed, self.id, "core", str(self._starts))
+        core = self._core_class()(self.config(), self.flash.restore(), rng, host.now_ms)
+        host.start(core)
+        if not self.world.sampling:
+            host.call("stop_sampling")
+            return
+        for index, sensor in enumerate(self.plan.sensors):
+            if sensor.every_ms is None:
+                self._play(host, index, self._signals[index].instants(host.now_ms))
+
+    def _core_class(self) -> Any:
+        return self.world.cores.sleeper if self.plan.sleep else self.world.cores.node
+
+    def _performers(self) -> dict[type, Any]:
+        """What does the core's outputs, by their type."""
+        return {
             Send: self.session.send,
             Sample: self._sample,
             Connect: self._connect,
@@ -72,17 +88,6 @@ class NodeMachine(Machine):
             Sleep: lambda _: None,  # nothing is due meanwhile, so nothing is done
             Restart: lambda _: self._restart(),
         }
-        host = self._host(self.flash.perform, NODE_STORE_US, perform)
-        rng = stream(self.world.plan.seed, self.id, "core", str(self._starts))
-        cores = self.world.cores
-        core = (cores.sleeper if self.plan.sleep else cores.node)(self.config(), self.flash.restore(), rng, host.now_ms)
-        host.start(core)
-        if not self.world.sampling:
-            host.call("stop_sampling")
-            return
-        for index, sensor in enumerate(self.plan.sensors):
-            if sensor.every_ms is None:
-                self._play(host, index, self._signals[index].instants(host.now_ms))
 
     def _sample(self, sample: Any) -> None:
         now_ms = self.world.env._now // 1000

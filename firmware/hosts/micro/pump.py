@@ -3,7 +3,20 @@
 It decides nothing about the business; see `firmware.hosting.pump` for its counterpart on CPython.
 """
 
-from firmware.wire.outputs import Alarm, Connect, Disconnect, Event, Identify, Restart, Sample, Scan, Send, Sleep, Store
+from firmware.wire.outputs import (
+    Alarm,
+    Connect,
+    Disconnect,
+    Event,
+    Identify,
+    Restart,
+    Sample,
+    Scan,
+    Send,
+    Sleep,
+    Store,
+    Transmit,
+)
 
 
 class Pump:
@@ -11,7 +24,7 @@ class Pump:
 
     `flash` (`write(writes)`), `link` (see `firmware.hosts.micro.link`), `scanner` (`start()`, `serve()`,
     `next_deadline()`), `signals`, `trace(kind, fields, now_ms)`, `alarm(on, by)`, `identify(for_ms)`, `log(text)` and
-    `free_memory_kb()`.
+    `free_memory_kb()`. A board with a radio also brings `radio` (see `firmware.drivers.lora_radio`).
     """
 
     def __init__(self, core, clock, ticks_ms, board, sample_until_ms: "int | None" = None) -> None:
@@ -21,6 +34,7 @@ class Pump:
         self._clock = clock
         self._ticks_ms = ticks_ms
         self._board = board
+        self._radio = getattr(board, "radio", None)
         self._until_ms = sample_until_ms
         self._do = {
             Event: lambda output, now_ms: board.trace(output.kind, output.fields, now_ms),
@@ -28,6 +42,7 @@ class Pump:
             Store: self._store,
             Connect: lambda output, now_ms: board.link.connect(output.target, ticks_ms()),
             Disconnect: lambda output, now_ms: board.link.disconnect(),
+            Transmit: lambda output, now_ms: board.radio.transmit(output, ticks_ms()),
             Scan: lambda output, now_ms: board.scanner.start(ticks_ms()),
             Sample: self._sample,
             Alarm: lambda output, now_ms: board.alarm(output.on, output.by),
@@ -49,6 +64,7 @@ class Pump:
             self.settle()
         self._push_samples(now_ms)
         self._serve_link()
+        self._serve_radio()
         found = self._board.scanner.serve(self._ticks_ms())
         if found is not None:
             self.core.found(found, self._clock.now_ms())
@@ -58,7 +74,8 @@ class Pump:
         """How long nothing is due, on the wall; -1 for ever."""
         now_ms, ticks_ms = self._clock.now_ms(), self._ticks_ms()
         waits = [self._clock.wall_ms(due_ms - now_ms) for due_ms in self._deadlines() if due_ms is not None]
-        for due_ms in (self._board.link.next_deadline(), self._board.scanner.next_deadline()):
+        ports = [self._board.link, self._board.scanner] + ([self._radio] if self._radio else [])
+        for due_ms in [port.next_deadline() for port in ports]:
             if due_ms is not None:
                 waits.append(max(due_ms - ticks_ms, 0))
         return min(waits) if waits else -1
@@ -89,6 +106,13 @@ class Pump:
                 self.core.link_down("up", now_ms)
             elif event[0] == "rejected":
                 self._board.trace("message.rejected", {"topic": "", "reason": event[1]}, now_ms)
+            self.settle()
+
+    def _serve_radio(self) -> None:
+        if self._radio is None:
+            return
+        for frame in self._radio.serve(self._ticks_ms()):
+            self.core.receive("radio", "", frame, self._clock.now_ms())
             self.settle()
 
     def _push_samples(self, now_ms: int) -> None:

@@ -1,0 +1,1 @@
+"""The gateway's LoRa port: concentrators speak GWMP over UDP, and frames of nodes are inside."""
