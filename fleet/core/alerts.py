@@ -1,6 +1,6 @@
 """Rules over readings in time order, and the episodes that they raise and clear.
 
-A rule that only compares is evaluated here as gateways evaluate it; `fleet.core.watch` has the others. Whatever a
+A rule that only compares is evaluated here as gateways evaluate it; `fleet.wire.watch` has the others. Whatever a
 transaction changes here is undone if it fails, so that a batch can come again as if for the first time.
 """
 
@@ -9,14 +9,16 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from firmware.wire.rules import Episodes
-from fleet.core.conditions import Key, Sample
-from fleet.core.conditions import in_scope as is_in_scope
 from fleet.core.errors import Unknown
+from fleet.core.imported import Imported, new_row, put_back
 from fleet.core.rows import ReadingRow, plain_of
-from fleet.core.transaction import Transaction, Undo
-from fleet.core.watch import NO_NODE, Change, Watch, row_id
+from fleet.core.transaction import Transaction
 from fleet.wire.condition import is_per_node
+from fleet.wire.rule import is_plain
+from fleet.wire.terms import Key, Sample, Undo
+from fleet.wire.terms import in_scope as is_in_scope
 from fleet.wire.uplink import Message
+from fleet.wire.watch import NO_NODE, Change, Watch, row_id
 
 if TYPE_CHECKING:
     from fleet.core.manager import FleetCore
@@ -32,7 +34,8 @@ class Alerts:
         self._episodes = Episodes()
         self._watch = Watch(self.is_in_scope, core.config.for_lag_ms, self.knows)
         self._pending = restored.get("pending", [])
-        self._skipped: dict[Key, int] = {}  # up to which time of reading a gateway has decided
+        self.imported = Imported(self)
+        self._skipped = self.imported.skipped
         self._metrics: frozenset[str] = frozenset()  # that a rule is about
         self.rules: dict[str, Message] = {}
         """The rules in force, by name."""
@@ -55,7 +58,7 @@ class Alerts:
         self._watch.open.clear()
         for row in self.rows.values():
             if row["state"] == "raised":
-                self._open_of(row["rule"])[row["rule"], row["node"] or NO_NODE] = row["id"]
+                self.open_of(row["rule"])[row["rule"], row["node"] or NO_NODE] = row["id"]
         if core.knows_utc:
             self._learn(now_ms)
         return ended, [("delete", "pending", row_id(subject)) for subject in stale]
@@ -90,7 +93,7 @@ class Alerts:
     def forget(self, before: dict[Key, ReadingRow | None]) -> None:
         """The readings of a transaction that failed: what was the latest before is it again."""
         for key, row in before.items():
-            _put_back(self.latest, key, row)
+            put_back(self.latest, key, row)
 
     def _judge(self, key: Key, row: ReadingRow, now_ms: int, tx: Transaction) -> list[Message]:
         """What the rules about its metric say of a reading."""
@@ -142,54 +145,22 @@ class Alerts:
         """The node is no more, and so are its open episodes."""
         for rule, of in [key for key in self._episodes.open if key[1] == node]:
             episode = self._episodes.open.pop((rule, of))
-            tx.undo.append(partial(_put_back, self._episodes.open, (rule, of), episode))
+            tx.undo.append(partial(put_back, self._episodes.open, (rule, of), episode))
             old = self.rows.get(episode)
             if old is not None:
                 ended = {"cleared_value": None, "cleared_by": "node decommissioned"}
                 row = old | {"state": "cleared", "cleared_utc_ms": utc_ms, "doc": old["doc"] | ended}
                 self.rows[episode] = row
                 tx.upsert("alerts", row)
-                tx.undo.append(partial(_put_back, self.rows, episode, old))
+                tx.undo.append(partial(put_back, self.rows, episode, old))
 
     def knows(self, episode: object) -> bool:
         """Whether there is an alert of that id."""
         return isinstance(episode, str) and episode in self.rows
 
-    def import_decision(self, message: Message, raised: bool, undo: list[Undo]) -> Message | None:
-        """The alert row that a gateway's own decision changes, or None when that is known already."""
-        episode, node, rule = message["alert"], message["sensor"], message["rule"]
-        known = self.rows.get(episode)
-        if known is not None and (raised or known["state"] == "cleared"):
-            return None
-        utc_ms = message.get("reading_utc_ms") or message.get("utc_ms")
-        hidden = self._core.sensitive.hides(self.rules.get(rule), node)
-        value = None if hidden else message.get("value")
-        row = known or _new_row(episode, node, rule, utc_ms, value, "gateway", self.rules.get(rule))
-        if hidden:
-            row["doc"]["sealed"] = True
-        table = self._open_of(rule)
-        opened = table.get((rule, node))
-        undo.append(lambda: _put_back(table, (rule, node), opened))
-        undo.append(lambda: _put_back(self.rows, episode, known))
-        self._skip_to(node, rule, message.get("reading_utc_ms"), undo)
-        if raised:
-            table[rule, node] = episode
-        else:
-            if table.get((rule, node)) == episode:
-                del table[rule, node]
-            row = row | {"state": "cleared", "cleared_utc_ms": utc_ms}
-        self._keep(row)
-        return row
-
-    def _skip_to(self, node: str, rule: str, utc_ms: int | None, undo: list[Undo]) -> None:
-        """Readings of before the decision, which are still on their way, say nothing about its episode."""
-        definition = self.rules.get(rule)
-        if definition is None or utc_ms is None or not is_plain(definition):
-            return
-        key = (node, definition["when"]["metric"])
-        before = self._skipped.get(key)
-        self._skipped[key] = max(utc_ms, before or 0)
-        undo.append(lambda: _put_back(self._skipped, key, before))
+    def hides(self, rule: Message | None, node: str | None) -> bool:
+        """Whether nobody but those who may is to see what the rule says of the node."""
+        return self._core.sensitive.hides(rule, node)
 
     def _plain(self, rule: Message, episode: str, raised: bool, row: ReadingRow, undo: list[Undo]) -> Message:
         return self._change(Change(rule, episode, raised, row.node, plain_of(row.value), 0), row.utc_ms, undo)
@@ -200,12 +171,12 @@ class Alerts:
     def _change(self, change: Change, utc_ms: int, undo: list[Undo]) -> Message:
         """The row of an episode that begins or ends."""
         rule, episode, raised, node, value, _ = change
-        hidden = self._core.sensitive.hides(rule, node or None)
+        hidden = self.hides(rule, node or None)
         if hidden:
             value = None
         old = self.rows.get(episode)
         key = (rule["name"], node)
-        opened = _new_row(episode, node or None, rule["name"], utc_ms if raised else None, value, "cloud", rule)
+        opened = new_row(episode, node or None, rule["name"], utc_ms if raised else None, value, "cloud", rule)
         if hidden:
             opened["doc"]["sealed"] = True
         if raised:
@@ -215,10 +186,10 @@ class Alerts:
             row = (old or opened) | {"state": "cleared", "cleared_utc_ms": utc_ms}
             row["doc"] = row["doc"] | {"cleared_value": value}
             undo.append(lambda: self._unclear(key, episode, old))
-        self._keep(row)
+        self.keep(row)
         return row
 
-    def _open_of(self, rule: str) -> dict[tuple[str, str], str]:
+    def open_of(self, rule: str) -> dict[tuple[str, str], str]:
         """The open episodes of the evaluator that has the rule."""
         definition = self.rules.get(rule)
         return self._episodes.open if definition is None or is_plain(definition) else self._watch.open
@@ -253,7 +224,8 @@ class Alerts:
         row = self._core.registry.nodes.get(node)
         return row is not None and is_in_scope(scope, row["doc"].get("site"), row["doc"].get("groups"), node)
 
-    def _keep(self, row: Message) -> None:
+    def keep(self, row: Message) -> None:
+        """Remember the row; of too many the oldest that is over goes."""
         self.rows[row["id"]] = row
         if len(self.rows) > self._most:
             closed = next((key for key, kept in self.rows.items() if kept["state"] == "cleared"), None)
@@ -261,38 +233,10 @@ class Alerts:
                 del self.rows[closed]
 
     def _unraise(self, key: Key, episode: str) -> None:
-        self._open_of(key[0]).pop(key, None)
+        self.open_of(key[0]).pop(key, None)
         self.rows.pop(episode, None)
 
     def _unclear(self, key: Key, episode: str, old: Message | None) -> None:
-        self._open_of(key[0])[key] = episode
+        self.open_of(key[0])[key] = episode
         if old is not None:
             self.rows[episode] = old
-
-
-def is_plain(rule: Message) -> bool:
-    """Whether the rule only compares a metric, which needs no memory but whether its episode is open."""
-    clear = rule.get("clear")
-    return "metric" in rule["when"] and (not clear or "metric" in clear)
-
-
-def _put_back(table: dict[Any, Any], key: object, value: object) -> None:
-    if value is None:
-        table.pop(key, None)
-    else:
-        table[key] = value
-
-
-def _new_row(
-    episode: str, node: str | None, rule: str, utc_ms: Any, value: Any, by: str, definition: Message | None
-) -> Message:
-    severity = (definition or {}).get("severity", "warning")
-    return {
-        "id": episode,
-        "node": node,
-        "rule": rule,
-        "state": "raised",
-        "raised_utc_ms": utc_ms,
-        "cleared_utc_ms": None,
-        "doc": {"value": value, "by": by, "severity": severity, "acknowledged_by": None},
-    }

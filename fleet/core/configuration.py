@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from fleet.core.errors import Unknown
 from fleet.core.transaction import Transaction
 from fleet.wire import snapshot, uplink
+from fleet.wire.condition import subtrees
 from fleet.wire.rule import BASE, capable, check_rule
 from fleet.wire.uplink import Message
 
@@ -128,8 +129,24 @@ class Configuration:
         nonce = self._rng.getrandbits(8 * snapshot.NONCE_BYTES).to_bytes(snapshot.NONCE_BYTES, "big")
         able = frozenset(doc.get("capabilities", BASE))
         rules = [rule for rule in core.alerts.rules.values() if capable(rule, able)]
-        found = snapshot.build(self.version, rules, keys, gateway, bytes.fromhex(doc["key"]), nonce)
+        places = self._places(rules, keys)
+        found = snapshot.build(self.version, rules, keys, gateway, bytes.fromhex(doc["key"]), nonce, places)
         core.send(gateway, "config", uplink.encode(found))
+
+    def _places(self, rules: list[Message], keys: dict[str, bytes]) -> Message:
+        """Where the site's nodes belong, and how many nodes the scopes have that the rules are about."""
+        core = self._core
+        docs = {node: core.registry.nodes[node]["doc"] for node in keys}
+        trees = [tree for rule in rules for tree in (rule["when"], rule.get("clear")) if tree]
+        scopes = sorted({str(part["in"]) for tree in trees for part, _ in subtrees(tree) if "in" in part})
+        places: Message = {
+            "homes": {node: doc["home"] for node, doc in docs.items() if doc.get("home")},
+            "groups": {node: doc["groups"] for node, doc in docs.items() if doc.get("groups")},
+            "members": {
+                scope: sum(core.alerts.is_in_scope(scope, node) for node in core.registry.nodes) for scope in scopes
+            },
+        }
+        return {name: table for name, table in places.items() if table}
 
     def on_ack(self, gateway: str, message: Message) -> None:
         """The gateway has a configuration on disk. Raises Rejected."""

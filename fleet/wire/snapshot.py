@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from firmware.wire.auth import KEY_BYTES, hmac_sha256
 from firmware.wire.ids import valid_id
+from firmware.wire.messages import MAX_SEQ, is_count
 from fleet.wire.rule import BASE, capable, check_rule
 from fleet.wire.uplink import MAX_HUB_BYTES, Message, Rejected, count_of, decode, text_of
 
@@ -24,23 +25,36 @@ NONCE_BYTES = 12  # NIST SP 800-38D, section 8.2: 96 bits, never twice under one
 
 
 def build(
-    version: int, rules: list[Message], keys: dict[str, bytes], gateway: str, gateway_key: bytes, nonce: bytes
+    version: int,
+    rules: list[Message],
+    keys: dict[str, bytes],
+    gateway: str,
+    gateway_key: bytes,
+    nonce: bytes,
+    places: Message | None = None,
 ) -> Message:
-    """The snapshot of `version` for `gateway`: `{"v", "version", "hash", "rules", "sealed_keys"}`."""
+    """The snapshot of `version` for `gateway`: `{"v", "version", "hash", "rules", "sealed_keys"}` and, if given,
+    `places`: `{"homes": {node: gateway}, "groups": {node: [group]}, "members": {scope: how many nodes it has}}`."""
     plain = orjson.dumps({node: key.hex() for node, key in keys.items()}, option=orjson.OPT_SORT_KEYS)
     sealed = nonce + _cipher(gateway_key).encrypt(nonce, plain, gateway.encode())
     body: Message = {"version": version, "rules": rules, "sealed_keys": base64.b64encode(sealed).decode()}
+    if places:
+        body["places"] = places
     return {"v": 1, "hash": digest(body), **body}
 
 
 def digest(body: Message) -> str:
-    """SHA-256 over rules, keys and version, in hex."""
+    """SHA-256 over rules, keys, version and, if there are any, places, in hex."""
     covered = {name: body.get(name) for name in ("version", "rules", "sealed_keys")}
+    if "places" in body:
+        covered["places"] = body["places"]
     return hashlib.sha256(orjson.dumps(covered, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
-def read(payload: bytes, gateway: str, gateway_key: bytes) -> tuple[Message, dict[str, bytes]]:
-    """The checked snapshot and the node keys in it. Raises Rejected."""
+def read(
+    payload: bytes, gateway: str, gateway_key: bytes, able: frozenset[str] = BASE
+) -> tuple[Message, dict[str, bytes]]:
+    """The checked snapshot, for an evaluator that is `able`, and the node keys in it. Raises Rejected."""
     snapshot = decode(payload, MAX_SNAPSHOT_BYTES)
     count_of(snapshot, "version")
     if text_of(snapshot, "hash") != digest(snapshot):
@@ -50,9 +64,26 @@ def read(payload: bytes, gateway: str, gateway_key: bytes) -> tuple[Message, dic
         raise Rejected("rules is not a list")
     for rule in rules:
         check_rule(rule)
-        if not capable(rule, BASE):
+        if not capable(rule, able):
             raise Rejected(f"rule {rule['name']}: only the fleet manager can evaluate it")
+    if len({rule["name"] for rule in rules}) != len(rules):
+        raise Rejected("two rules have one name")
+    _check_places(snapshot.setdefault("places", {}))
     return snapshot, _open_keys(snapshot.get("sealed_keys"), gateway, gateway_key)
+
+
+def _check_places(places: Any) -> None:
+    checks = {"homes": valid_id, "groups": _is_list_of_ids, "members": lambda count: is_count(count, MAX_SEQ)}
+    if not isinstance(places, dict):
+        raise Rejected("places is not an object")
+    for name, check in checks.items():
+        table = places.setdefault(name, {})
+        if not isinstance(table, dict) or not all(map(check, table.values())):
+            raise Rejected(f"{name} is malformed")
+
+
+def _is_list_of_ids(found: Any) -> bool:
+    return isinstance(found, list) and all(map(valid_id, found))
 
 
 def _cipher(gateway_key: bytes) -> AESGCM:

@@ -1,25 +1,35 @@
 """Rules that need more than a comparison: evaluated with every reading that they are about, and when time is up.
 
 `for` holds by the times of the readings: a condition that was true from one reading to another, `for` later. Where no
-reading follows, the core waits a window and the way up longer before it takes the silence for a yes.
+reading follows, the silence is taken for a yes after `for_lag_ms` more: in the cloud a window and the way up.
+
+A fleet manager evaluates them for its whole fleet, a gateway for the nodes that it serves.
 """
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from firmware.wire.rules import episode_id
-from fleet.core.conditions import Facts, InScope, Key, Sample, Scoped, Term, absences_of, term_of
-from fleet.core.rows import Value
-from fleet.core.transaction import Transaction
-from fleet.core.wakes import Wakes
 from fleet.wire.condition import FLEET, is_per_node, metrics_of
+from fleet.wire.terms import Facts, InScope, Key, Sample, Scoped, Term, Undo, Value, absences_of, term_of
 from fleet.wire.uplink import Message
+from fleet.wire.wakes import Wakes
 
 AGAIN_MS = 5_000
 NO_NODE = ""  # the subject of a rule that is about no single node
 Subject = tuple[str, str]
 """Rule and node."""
+
+
+class Changes(Protocol):
+    """What a look at the rules changes: rows to be written, and how to undo it if they cannot be."""
+
+    undo: list[Undo]
+    writes: list[Any]
+
+    def upsert(self, table: str, row: Message) -> None:
+        """Write a row as it is now."""
 
 
 class Change(NamedTuple):
@@ -128,7 +138,19 @@ class Watch:
             if not watched.per_node:
                 self.wakes.set((watched.name, NO_NODE), now_ms)
 
-    def on_sample(self, key: Key, sample: Sample, now_ms: int, tx: Transaction) -> list[Change]:
+    def forget(self, node: str, now_ms: int) -> None:
+        """The node is somebody else's now: nothing is known of it, and what is open about it ends without a word."""
+        for key in [key for key in self.facts.latest if key[0] == node]:
+            del self.facts.latest[key]
+            self.facts.history.pop(key, None)
+        for name, watched in self._rules.items():
+            self.open.pop((name, node), None)
+            self.since.pop((name, node), None)
+            self._refresh(watched.scopes, node, now_ms)
+            if not watched.per_node:
+                self.wakes.set((name, NO_NODE), now_ms)
+
+    def on_sample(self, key: Key, sample: Sample, now_ms: int, tx: Changes) -> list[Change]:
         """A newer reading of a metric that is watched."""
         moment = Moment(key[0], sample, sample.at_ms, now_ms, True)
         found: list[Change] = []
@@ -140,7 +162,7 @@ class Watch:
             found += self._look(watched, moment, tx)
         return found
 
-    def on_timer(self, now_ms: int, tx: Transaction) -> list[Change]:
+    def on_timer(self, now_ms: int, tx: Changes) -> list[Change]:
         """Time is up for some."""
         found: list[Change] = []
         for name, node in self.wakes.take(now_ms):
@@ -150,7 +172,7 @@ class Watch:
                 found += self._look(watched, Moment(node, sample, now_ms, now_ms, False), tx)
         return found
 
-    def _look(self, watched: Watched, moment: Moment, tx: Transaction) -> Iterator[Change]:
+    def _look(self, watched: Watched, moment: Moment, tx: Changes) -> Iterator[Change]:
         """Judge the rule for everybody whom the moment concerns."""
         # Undone, all of them are looked at again: what a timer could not commit, not before the database had a rest.
         again_ms = moment.now_ms + (0 if moment.sampled else AGAIN_MS)
@@ -178,7 +200,7 @@ class Watch:
         others = {node for node, metric in self.facts.latest if metric in watched.own_metrics}
         return sorted(others | {moment.node})
 
-    def _step(self, watched: Watched, node: str, moment: Moment, tx: Transaction) -> Change | None:
+    def _step(self, watched: Watched, node: str, moment: Moment, tx: Changes) -> Change | None:
         subject = (watched.name, node)
         episode = self.open.get(subject)
         if episode is not None:
@@ -200,7 +222,7 @@ class Watch:
         tx.undo.append(partial(_put_back, self.open, subject, None))
         return self._change(watched, episode, True, node, moment)
 
-    def _held_since(self, watched: Watched, subject: Subject, moment: Moment, tx: Transaction) -> Since | None:
+    def _held_since(self, watched: Watched, subject: Subject, moment: Moment, tx: Changes) -> Since | None:
         """Since when the condition holds; None when it does not."""
         judged, since = watched.when.judge(subject[1], moment.now_ms), self.since.get(subject)
         if judged is None:
@@ -215,7 +237,7 @@ class Watch:
                 self._set_since(subject, since, tx)
         return since
 
-    def _set_since(self, subject: Subject, since: Since | None, tx: Transaction) -> None:
+    def _set_since(self, subject: Subject, since: Since | None, tx: Changes) -> None:
         before = self.since.pop(subject, None)
         if since is not None:
             self.since[subject] = since
