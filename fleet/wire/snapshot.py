@@ -24,6 +24,14 @@ MAX_SNAPSHOT_BYTES = MAX_HUB_BYTES
 NONCE_BYTES = 12  # NIST SP 800-38D, section 8.2: 96 bits, never twice under one key
 
 
+class BadRules(Rejected):
+    """A snapshot that arrived as it was sent, with a rule in it that cannot be evaluated here."""
+
+    def __init__(self, version: int, reason: str) -> None:
+        super().__init__(reason)
+        self.version = version
+
+
 def build(
     version: int,
     rules: list[Message],
@@ -59,7 +67,15 @@ def read(
     count_of(snapshot, "version")
     if text_of(snapshot, "hash") != digest(snapshot):
         raise Rejected("the hash does not match")
-    rules = snapshot.get("rules")
+    try:
+        _check_rules(snapshot.get("rules"), able)
+    except Rejected as error:
+        raise BadRules(snapshot["version"], str(error)) from error
+    _check_places(snapshot.setdefault("places", {}))
+    return snapshot, _open_keys(snapshot.get("sealed_keys"), gateway, gateway_key)
+
+
+def _check_rules(rules: Any, able: frozenset[str]) -> None:
     if not isinstance(rules, list):
         raise Rejected("rules is not a list")
     for rule in rules:
@@ -68,8 +84,6 @@ def read(
             raise Rejected(f"rule {rule['name']}: only the fleet manager can evaluate it")
     if len({rule["name"] for rule in rules}) != len(rules):
         raise Rejected("two rules have one name")
-    _check_places(snapshot.setdefault("places", {}))
-    return snapshot, _open_keys(snapshot.get("sealed_keys"), gateway, gateway_key)
 
 
 def _check_places(places: Any) -> None:

@@ -4,24 +4,24 @@ Ports: `nodes` is the local broker, `hub` the uplink. Like a node, a gateway is 
 This class is the switchboard; each concern has a module of its own beside it.
 """
 
-from collections.abc import Callable
 from typing import Any
-
-import orjson
 
 from firmware.wire import messages
 from firmware.wire.outputs import Event, Send
 from firmware.wire.topics import split, topic
 from fleet.wire import uplink
 from fleet.wire.uplink import Message, Rejected
+from nanoclaw.core.checks import CHECKS, Check, parsed
 from nanoclaw.core.cloud import Cloud
 from nanoclaw.core.commands import Commands
 from nanoclaw.core.config import GatewayConfig
 from nanoclaw.core.configuration import Configuration
 from nanoclaw.core.dating import Dating
 from nanoclaw.core.decisions import Decisions
+from nanoclaw.core.failback import Failback
 from nanoclaw.core.forwarder import Forwarder
 from nanoclaw.core.intake import Intake
+from nanoclaw.core.journal import Journal
 from nanoclaw.core.monitor import Monitor
 from nanoclaw.core.outbox import Outbox
 from nanoclaw.core.recent import SLOT as RECENT
@@ -33,7 +33,6 @@ from nanoclaw.core.uplink import Uplink
 
 VERSION = "0.1.0"
 MOST_TOPICS = 20_000
-Check = Callable[[Any], Message | None]
 
 
 class GatewayCore:
@@ -60,8 +59,10 @@ class GatewayCore:
         self.recent = Recent(self)
         self.intake = Intake(self, now_ms)
         self.forwarder = Forwarder(self)
+        self.journal = Journal(self)
         self.decisions = Decisions(self)
         self.monitor = Monitor(self)
+        self.failback = Failback(self)
         self.rejected = 0
         self._topics: dict[str, tuple[str, str, Check | None]] = {}  # of known nodes, split once
         self._outputs: list[Any] = []
@@ -105,6 +106,7 @@ class GatewayCore:
         if self._running:
             self.dating.correct(now_ms)
             self.recent.on_utc(now_ms)
+            self.decisions.state.on_utc(now_ms)
 
     def stored(self, token: int, now_ms: int) -> None:
         """The Store with this token is durable."""
@@ -126,6 +128,8 @@ class GatewayCore:
         self.monitor.on_timer(now_ms)
         self.forwarder.on_timer(now_ms)
         self.commands.on_timer(now_ms)
+        self.decisions.on_timer(now_ms)
+        self.failback.on_timer(now_ms)
 
     def next_deadline(self) -> int | None:
         """When `on_timer` is wanted next, in core milliseconds."""
@@ -140,6 +144,8 @@ class GatewayCore:
             self.forwarder.due_ms,
             self.commands.due_ms,
             self.stores.due_ms,
+            self.decisions.due_ms,
+            self.failback.due_ms,
         )
         for other_ms in others:
             if other_ms is not None and other_ms < due_ms:
@@ -169,6 +175,8 @@ class GatewayCore:
             "version": VERSION,
         }
         lines = self.uplink.lines.all
+        if self.configuration.refused is not None:
+            told["config_refused"] = self.configuration.refused
         if len(lines) > 1 or lines[0].budget is not None:
             told["uplinks"] = self.uplink.view(self.config.window_ms)
         return told
@@ -227,7 +235,8 @@ class GatewayCore:
         self.dating.correct(now_ms)
         self.intake.dropped = self.slots.get("dropped", 0)
         self.reduction.restore(self.slots.get("summarised"))
-        self.decisions.restore(self.slots.get("episodes"))
+        self.journal.restore()
+        self.decisions.restore(self.slots, now_ms)
         self.commands.restore(now_ms)
         self.slots.clear()
         self.cloud.on_timer(now_ms)
@@ -241,7 +250,7 @@ class GatewayCore:
         node = self.nodes.get(node_id)
         if node is None:
             raise Rejected("unknown node")
-        message = check(_parsed(payload))
+        message = check(parsed(payload))
         if message is None:
             raise Rejected("malformed")
         if check is messages.check_reading:
@@ -261,7 +270,7 @@ class GatewayCore:
         if found is None:
             raise Rejected("not a topic of ours")
         node_id, verb = found
-        parts = node_id, verb, _CHECKS.get(verb, messages.check_reading)
+        parts = node_id, verb, CHECKS.get(verb, messages.check_reading)
         if node_id in self.nodes and len(self._topics) < MOST_TOPICS:
             self._topics[name] = parts
         return parts
@@ -279,22 +288,3 @@ class GatewayCore:
             self.configuration.on_config(payload, now_ms)
         else:
             raise Rejected("not a topic for a gateway")
-
-
-_CHECKS: dict[str, Check | None] = {
-    "heartbeat": messages.check_heartbeat,
-    "beacon": messages.check_beacon,
-    "ack": messages.check_ack,
-    "received": None,
-    "cmd": None,
-}
-
-
-def _parsed(payload: bytes) -> Any:
-    """The JSON in a node's message. Raises Rejected."""
-    if len(payload) > messages.MAX_NODE_MESSAGE_BYTES:
-        raise Rejected(f"longer than {messages.MAX_NODE_MESSAGE_BYTES} bytes")
-    try:
-        return orjson.loads(payload)
-    except ValueError as error:
-        raise Rejected("not JSON") from error

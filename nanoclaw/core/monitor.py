@@ -38,6 +38,8 @@ class Monitor:
         node.learn_boot(heartbeat["boot"], heartbeat["uptime_ms"], self._core.utc_ms(now_ms))
         joins = heartbeat["n"] == 1 or known[0] != "up" or heartbeat["attach"] != node.attach
         self._present(node, heartbeat, now_ms)
+        if node.attach != known[1] or node.state != "up":
+            self._core.failback.on_join(node, now_ms)
         node.interval_ms = heartbeat["interval_ms"]
         node.heard_ms = now_ms
         node.backlog = heartbeat["backlog"]
@@ -56,13 +58,14 @@ class Monitor:
             self._present(node, beacon, now_ms)
             self._core.intake.send_received(node, True, now_ms)
 
-    def release(self, node_id: str, attach: int) -> None:
+    def release(self, node_id: str, attach: int, now_ms: int) -> None:
         """The cloud says that the node joined another gateway, with a later attach count."""
         node = self._core.nodes.get(node_id)
         if node is not None and node.attach < attach and node.state != "released":
             node.state = "released"
             node.held_ms = None
             self._core.stores.put(f"node:{node_id}", node.as_slot())
+            self._core.decisions.on_left(node_id, now_ms)
 
     def on_timer(self, now_ms: int) -> None:
         """Declare down what has been silent too long."""

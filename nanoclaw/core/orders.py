@@ -8,14 +8,18 @@ AGAIN_MS = 10_000
 class Order:
     """One command to one node."""
 
-    __slots__ = ("action", "by", "expires_ms", "id", "params", "sent_ms", "target")
+    __slots__ = ("action", "by", "expires_ms", "id", "kept", "params", "sent_ms", "target")
 
-    def __init__(self, order_id: str, action: str, target: str, params: dict[str, Any], by: str, expires_ms: int):
+    def __init__(
+        self, order_id: str, action: str, target: str, params: dict[str, Any], by: str, expires_ms: int, kept: bool
+    ) -> None:
+        """`kept`: it is on disk, until it is answered or expires."""
         self.id = order_id
         self.action = action
         self.target = target
         self.params = params
         self.by = by
+        self.kept = kept
         self.expires_ms = expires_ms
         self.sent_ms: int | None = None
 
@@ -50,6 +54,10 @@ class Orders:
             del self._orders[order.id]
         ready = [o for o in self._orders.values() if o.sent_ms is None or now_ms - o.sent_ms >= AGAIN_MS]
         return ready, expired
+
+    def waits_for(self, target: str) -> bool:
+        """Whether there is one for `target`."""
+        return any(order.target == target for order in self._orders.values())
 
     def hurry(self, target: str) -> None:
         """The node is (back) here: send its commands at once."""
