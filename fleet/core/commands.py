@@ -107,7 +107,7 @@ class Commands:
 
     def _route_back(self, tx: Transaction, gateway: str, message: Message, now_ms: int) -> None:
         """The answer to a gateway's own command, whose id begins with the gateway's; its node is elsewhere by now."""
-        owner, node = message["id"].partition(":")[0], message.get("target")
+        owner, node = message["id"].partition(":")[0], str(message.get("target"))
         registry = self._core.registry
         if owner == gateway or owner not in registry.gateways or node not in registry.nodes:
             return

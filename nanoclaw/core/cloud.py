@@ -58,8 +58,7 @@ class Cloud:
         if uplink.count_of(message, "n") > link.heartbeats or link.connection != UP:
             raise Rejected("answers a heartbeat that was never sent")
         self.happens(ANSWERED, {}, now_ms)
-        if "up" in message:
-            self._core.failback.on_peers(message["up"], now_ms)
+        self._core.failback.on_peers(message.get("up", {}), now_ms)
 
     def happens(self, cause: str, fields: Message, now_ms: int) -> None:
         """Something that may change the mode: `nanoclaw.core.mode` says how, and which event it is, with `fields`."""

@@ -3,16 +3,16 @@
 | policy | a node is sent home when                                                                               |
 |--------|--------------------------------------------------------------------------------------------------------|
 | never  | never: it stays until this gateway falls silent                                                        |
-| idle   | its home has been up for the hold time, and nothing is under way: no command for the node, no alert    |
-|        | about it, no reading that it or this gateway kept                                                      |
-| after  | its home has been up for the hold time and for `failback_after_ms`                                     |
+| idle   | the hold time is over, and nothing is under way: no command for the node, no alert about it, no        |
+|        | reading that it or this gateway kept                                                                   |
+| after  | the hold time is over, and so are `failback_after_ms`                                                  |
 
-Only the cloud can say that a home is up, so while it is away nobody is sent: two gateways behind one cut link do not
-fight over a node. One node at a time goes. When one comes back the hold time begins again, twice as long, up to an
-hour, until nobody has come back for an hour.
+Both times count from when the home is up without a break and the node is here. Only the cloud can say that a home is
+up, so while it is away nobody is sent: two gateways behind one cut link do not fight over a node. One node at a time
+goes. For a node that comes back within an hour the hold time is twice as long the next time, up to an hour.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from firmware.wire.ids import valid_id
 from firmware.wire.messages import is_count
@@ -25,18 +25,25 @@ if TYPE_CHECKING:
 
 NEVER, IDLE, AFTER = "never", "idle", "after"
 POLICIES = (NEVER, IDLE, AFTER)
+Policy = Literal["never", "idle", "after"]
 EVERY_MS = 10_000
 REJOIN_TTL_MS = 60_000
 LONGEST_HOLD_MS = 3_600_000
 
 
-class _Home:
-    """Another gateway of the site, which the cloud hears."""
+class _Stay:
+    """A node that is not at home."""
 
-    def __init__(self, up_ms: int) -> None:
-        self.up_ms = up_ms  # since when, without a break
-        self.holds = 1  # how many times the hold time it has to be up
-        self.came_back_ms: int | None = None
+    def __init__(self, since_ms: int) -> None:
+        self.since_ms = since_ms
+        self.holds = 1  # so many times the hold time it stays
+        self.sent_ms: int | None = None  # when it was last sent home
+
+    def again(self, now_ms: int, most_holds: int) -> None:
+        """It came, perhaps back."""
+        came_back = self.sent_ms is not None and now_ms - self.sent_ms <= LONGEST_HOLD_MS
+        self.holds = min(2 * self.holds, most_holds) if came_back else 1
+        self.since_ms, self.sent_ms = now_ms, None
 
 
 class Failback:
@@ -44,58 +51,45 @@ class Failback:
 
     def __init__(self, core: "GatewayCore") -> None:
         self._core = core
-        self._homes: dict[str, _Home] = {}
-        self._up: frozenset[str] = frozenset()
-        self._sent_ms: dict[str, int] = {}  # by node, when it was last sent home
+        self._up_ms: dict[str, int] = {}
+        """Since when other gateways of the site are up without a break."""
+        self._stays: dict[str, _Stay] = {}
         self.due_ms: int | None = None
 
     def on_peers(self, up: Any, now_ms: int) -> None:
         """The cloud says which other gateways of the site are up, and for how long, in ms. Raises Rejected."""
         if not isinstance(up, dict) or not all(valid_id(peer) and is_count(ms, MAX_UTC_MS) for peer, ms in up.items()):
             raise Rejected("up is not an object of gateways and durations")
-        for peer, uptime_ms in up.items():
-            home = self._homes.setdefault(peer, _Home(now_ms))
-            if peer not in self._up:
-                home.up_ms = now_ms
-            home.up_ms = max(home.up_ms, now_ms - uptime_ms)
-        self._up = frozenset(up)
+        since_ms = {peer: max(self._up_ms.get(peer, now_ms), now_ms - uptime_ms) for peer, uptime_ms in up.items()}
+        self._up_ms = since_ms
         if self._core.config.failback != NEVER and self.due_ms is None and up:
             self.due_ms = now_ms
 
     def on_join(self, node: Node, now_ms: int) -> None:
         """A node came, or is here anew: perhaps one that could not stay at home."""
-        sent_ms = self._sent_ms.pop(node.id, None)
-        home = self._homes.get(self._core.configuration.places["homes"].get(node.id, ""))
-        if home is None or sent_ms is None or now_ms - sent_ms > LONGEST_HOLD_MS:
-            return
-        hold_ms = self._core.config.failback_hold_ms
-        home.up_ms = home.came_back_ms = now_ms
-        home.holds = min(2 * home.holds, max(1, LONGEST_HOLD_MS // hold_ms))
+        stay = self._stays.setdefault(node.id, _Stay(now_ms))
+        stay.again(now_ms, max(1, LONGEST_HOLD_MS // self._core.config.failback_hold_ms))
 
     def on_timer(self, now_ms: int) -> None:
         """Send the next one home."""
         if self.due_ms is None or now_ms < self.due_ms:
             return
-        self.due_ms = now_ms + EVERY_MS if self._up else None
+        self.due_ms = now_ms + EVERY_MS if self._up_ms else None
         if self._core.uplink.mode not in (ONLINE, CATCHING_UP):
             return
         for node in self._core.nodes.values():
-            home_id = self._core.configuration.places["homes"].get(node.id)
-            if home_id in self._up and home_id != self._core.id and self._may_go(node, self._homes[home_id], now_ms):
-                self._send(node, home_id, now_ms)
+            home = self._core.configuration.places["homes"].get(node.id)
+            if home in self._up_ms and node.state == "up" and self._may_go(node, self._up_ms[home], now_ms):
+                self._send(node, home, now_ms)
                 return
 
-    def _may_go(self, node: Node, home: _Home, now_ms: int) -> bool:
-        config = self._core.config
-        if home.came_back_ms is not None and now_ms - home.came_back_ms > LONGEST_HOLD_MS:
-            home.holds, home.came_back_ms = 1, None
-        wait_ms = config.failback_hold_ms * home.holds
-        sent_ms = self._sent_ms.get(node.id)
-        if node.state != "up" or (sent_ms is not None and now_ms - sent_ms < wait_ms):
-            return False
+    def _may_go(self, node: Node, home_up_ms: int, now_ms: int) -> bool:
+        config, stay = self._core.config, self._stays.setdefault(node.id, _Stay(now_ms))
+        hold_ms = config.failback_hold_ms * stay.holds
+        since_ms = max(stay.since_ms, home_up_ms, stay.sent_ms or 0)
         if config.failback == AFTER:
-            return now_ms - home.up_ms >= max(wait_ms, config.failback_after_ms)
-        return now_ms - home.up_ms >= wait_ms and self._is_idle(node)
+            return now_ms - since_ms >= max(hold_ms, config.failback_after_ms)
+        return now_ms - since_ms >= hold_ms and self._is_idle(node)
 
     def _is_idle(self, node: Node) -> bool:
         core = self._core
@@ -104,7 +98,7 @@ class Failback:
 
     def _send(self, node: Node, home: str, now_ms: int) -> None:
         core = self._core
-        self._sent_ms[node.id] = now_ms
+        self._stays[node.id].sent_ms = now_ms
         core.event("failback.ordered", {"node": node.id, "gateway": home, "policy": core.config.failback})
         params = {"gateway": home}
         core.commands.order("rejoin", node, params, "gateway", REJOIN_TTL_MS, now_ms, core.new_name())

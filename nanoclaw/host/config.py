@@ -6,12 +6,13 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from firmware.hosting.config import ConfigError, Table, load_toml
 from firmware.hosting.tls import ClientTls
 from firmware.wire.ids import valid_metric
 from nanoclaw.core.config import GatewayConfig
+from nanoclaw.core.failback import NEVER, POLICIES, Policy
 from nanoclaw.core.lines import LineConfig
 from nanoclaw.core.reduction import MODES
 
@@ -63,6 +64,11 @@ enabled = true
 # window_ms = 60000
 # offline_after_ms = 90000
 # outbox_max_readings = 200000
+# failback_after_ms = 600000
+# failback_hold_ms = 300000      # a home counts only when it has been up for so long without a break
+
+[failback]                       # when nodes that fled here go back to their home, which the cloud hears again
+policy = "never"                 # "idle": when nothing is under way; "after": when it has been up for a while
 
 [modes]                          # what goes up a metered uplink, by metric; raw where nothing is said
 # temp = "summary"               # count, min, mean and max of each minute
@@ -77,6 +83,7 @@ _KEYS = {
     "local": ("host", "port", "broker", "data", "advertise_port"),
     "discovery": ("enabled", "interface"),
     "monitor": ("host", "port"),
+    "failback": ("policy",),
 }
 MB = 1_000_000
 _MAX_TUNING = 2**31 - 1
@@ -157,7 +164,7 @@ def _settings(tables: Mapping[str, Table]) -> GatewaySettings:
     data, tls = local.path("data"), uplink.boolean("tls", False)
     ways, local_host = _ways(uplink, tables["backup"], tls), local.text("host", "127.0.0.1")
     return GatewaySettings(
-        core=_core(tables["gateway"], tables["tuning"], tables["modes"], ways, tls),
+        core=_core(tables["gateway"], tables["tuning"], tables["modes"], ways, tls, tables["failback"]),
         ways=ways,
         local_host=local_host,
         local_port=local.integer("port", 0, 65535, 0),
@@ -221,7 +228,9 @@ def _tls(uplink: Table, directory: Path) -> ClientTls:
     return ClientTls(uplink.path("ca") if uplink.has("ca") else directory / "ca.crt", certificate, key)
 
 
-def _core(gateway: Table, tuning: Table, modes: Table, ways: tuple[Way, ...], tls: bool) -> GatewayConfig:
+def _core(
+    gateway: Table, tuning: Table, modes: Table, ways: tuple[Way, ...], tls: bool, failback: Table
+) -> GatewayConfig:
     numbers = {field.name: field for field in dataclasses.fields(GatewayConfig) if field.type in (int, "int")}
     given: dict[str, Any] = {name: tuning.integer(name, 1, _MAX_TUNING) for name in numbers if tuning.has(name)}
     role = gateway.choice("role", ("primary", "secondary"), "primary")
@@ -231,6 +240,7 @@ def _core(gateway: Table, tuning: Table, modes: Table, ways: tuple[Way, ...], tl
         fleet_id=gateway.identity("fleet", "clawland"),
         site=gateway.identity("site", "site-01"),
         role="primary" if role == "primary" else "secondary",
+        failback=cast(Policy, failback.choice("policy", POLICIES, NEVER)),
         modes={metric: modes.choice(metric, MODES) for metric in _metrics(modes)},
         lines=tuple(LineConfig(way.name, way.daily_mb * MB if way.daily_mb else None, tls) for way in ways),
         **given,

@@ -17,6 +17,7 @@ _KEYS = {
     "site": "gateway.site",
     "role": "gateway.role",
     "modes": "modes",
+    "failback": "failback.policy",
     "seed": "gateway.seed",
     "local_host": "local.host",
     "local_port": "local.port",

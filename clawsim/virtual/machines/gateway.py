@@ -41,7 +41,14 @@ class GatewayMachine(Machine):
         plan = self.plan
         fleet_id = self.world.plan.fleet_id
         identity = {"id": plan.id, "key": self.key, "fleet_id": fleet_id, "site": plan.site}
-        return GatewayConfig(**identity, role=plan.role, modes=dict(plan.modes))
+        return GatewayConfig(
+            **identity,
+            role=plan.role,
+            modes=dict(plan.modes),
+            failback=plan.failback,
+            failback_after_ms=plan.failback_after_ms,
+            failback_hold_ms=plan.failback_hold_ms,
+        )
 
     def nodes_here(self) -> int:
         """Its load, as it announces it."""
