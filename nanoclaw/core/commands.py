@@ -148,16 +148,15 @@ class Commands:
 
     def _answered(self, order: Order, answer: Message, now_ms: int) -> None:
         """A command of our own is answered."""
-        core, named, done = self._core, _named(order), "acknowledged"
-        told: Message = {"status": answer["status"]}
-        if answer["status"] == "failed":
-            done, told = "failed", {"reason": answer.get("reason", "")}
+        core, failed = self._core, answer["status"] == "failed"
+        kind = "command.failed" if failed else "command.acknowledged"
+        told: Message = {"reason": answer.get("reason", "")} if failed else {"status": answer["status"]}
         writes = [("put", f"cmd:{order.id}", None)] if order.kept else []
-        if done == "failed" or order.action != "alert":
-            writes += core.journal.note(f"command-{done}", named | told, now_ms)
+        if failed or order.action not in ("alert", "rejoin"):
+            writes += core.journal.note(kind.replace(".", "-"), _named(order) | told, now_ms)
         if writes:
             core.stores.persist(writes, None)
-        core.event(f"command.{done}", named | told)
+        core.event(kind, _named(order) | told)
 
 
 def _named(order: Order) -> Message:

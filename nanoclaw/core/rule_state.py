@@ -1,13 +1,14 @@
 """What rules remember, on disk: since when a `for` holds, when each was last acted upon, what is known of the nodes.
 
 Memory is in core time, the disk in UTC. So without UTC nothing is written, and what was kept waits until it is known.
-While the gateway was down it heard nobody: silence counts from its start.
+While the gateway was down it heard nobody: silence counts from its start, unless it had been an alert before.
 """
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from fleet.wire.terms import Sample
-from fleet.wire.watch import Since
+from fleet.wire.terms import Key, Sample
+from fleet.wire.watch import NO_NODE, Since
 
 if TYPE_CHECKING:
     from nanoclaw.core.decisions import Decisions
@@ -53,16 +54,17 @@ class RuleState:
         for rule, node, until_utc_ms in kept["held"]:
             if rule in rules:
                 decisions.deeds.hold((rule, node), until_utc_ms - offset_ms)
-        old = [(node, metric, utc_ms - offset_ms, *rest) for node, metric, utc_ms, *rest in kept["facts"]]
-        late_ms = self._core.config.late_ms
-        watch.learn(
-            [
-                ((node, metric), Sample(now_ms, value if now_ms - at_ms <= late_ms else None, boot, seq))
-                for node, metric, at_ms, value, boot, seq in old
-                if decisions.serves(node) and not self._is_newer(node, metric)
-            ],
-            now_ms,
-        )
+        watch.learn(list(self._facts(kept["facts"], offset_ms, now_ms)), now_ms)
+
+    def _facts(self, kept: list[Any], offset_ms: int, now_ms: int) -> Iterator[tuple[Key, Sample]]:
+        """What was known; what is too old to raise an alert counts only as when it was last heard."""
+        late_ms, open_about = self._core.config.late_ms, {node for _, node in self._decisions.watch.open}
+        for node, metric, utc_ms, value, boot, seq in kept:
+            if not self._decisions.serves(node) or self._is_newer(node, metric):
+                continue
+            at_ms = utc_ms - offset_ms
+            heard_ms = min(at_ms, now_ms) if open_about & {node, NO_NODE} else now_ms
+            yield (node, metric), Sample(heard_ms, value if now_ms - at_ms <= late_ms else None, boot, seq)
 
     def _is_newer(self, node: str, metric: str) -> bool:
         """Whether something has come since the start."""
