@@ -4,6 +4,9 @@ from typing import Any
 
 import pytest
 
+from firmware.hosting.aes import aes_block
+from firmware.wire import messages
+from firmware.wire.sealing import seal
 from fleet.wire import snapshot
 from fleet.wire.expression import parse
 from nanoclaw.core.journal import MOST_ENTRIES, entries_of
@@ -115,7 +118,9 @@ def test_a_node_that_another_gateway_has_by_now_counts_no_more() -> None:
 
 def test_absence_is_judged_of_a_sealed_value_too_and_its_value_is_not() -> None:
     station = offline(SILENT, LONG)
-    station.raw("nodes", "clawland/sensor-01/temp", b'{"sealed":"%s","boot":700,"seq":0}' % (b"A" * 64))
+    sealed = seal(aes_block(bytes(32)), "sensor-01", "temp", BOOT, 0, "35.00")
+    payload = messages.encode_reading(sealed, '"°C"', BOOT, 0, "age_ms", 0)
+    station.raw("nodes", "clawland/sensor-01/temp", payload)
     assert [event["rule"] for event in station.events("rule.blind")] == ["long"]
     station.later(5 * MIN_MS)
     assert raised(station) == [("silent", "sensor-01")]
