@@ -18,7 +18,8 @@ from fleet.wire.rule import is_plain
 from fleet.wire.terms import Key, Sample, Undo
 from fleet.wire.terms import in_scope as is_in_scope
 from fleet.wire.uplink import Message
-from fleet.wire.watch import NO_NODE, Change, Watch, row_id
+from fleet.wire.watch import NO_NODE, Watch, row_id
+from fleet.wire.watched import Change
 
 if TYPE_CHECKING:
     from fleet.core.manager import FleetCore
@@ -34,7 +35,7 @@ class Alerts:
         self._episodes = Episodes()
         self._watch = Watch(self.is_in_scope, core.config.for_lag_ms, self.knows)
         self._pending = restored.get("pending", [])
-        self.imported = Imported(self)
+        self.imported = Imported(core, self)
         self._skipped = self.imported.skipped
         self._metrics: frozenset[str] = frozenset()  # that a rule is about
         self.rules: dict[str, Message] = {}
@@ -158,9 +159,10 @@ class Alerts:
         """Whether there is an alert of that id."""
         return isinstance(episode, str) and episode in self.rows
 
-    def hides(self, rule: Message | None, node: str | None) -> bool:
-        """Whether nobody but those who may is to see what the rule says of the node."""
-        return self._core.sensitive.hides(rule, node)
+    def settle(self, key: tuple[str, str], now_ms: int, undo: list[Undo]) -> None:
+        """A gateway began the episode: until its readings are here, they do not end it."""
+        if key in self._watch.open:
+            self._watch.settle(key, now_ms, undo)
 
     def _plain(self, rule: Message, episode: str, raised: bool, row: ReadingRow, undo: list[Undo]) -> Message:
         return self._change(Change(rule, episode, raised, row.node, plain_of(row.value), 0), row.utc_ms, undo)
@@ -171,7 +173,7 @@ class Alerts:
     def _change(self, change: Change, utc_ms: int, undo: list[Undo]) -> Message:
         """The row of an episode that begins or ends."""
         rule, episode, raised, node, value, _ = change
-        hidden = self.hides(rule, node or None)
+        hidden = self._core.sensitive.hides(rule, node or None)
         if hidden:
             value = None
         old = self.rows.get(episode)

@@ -6,10 +6,12 @@ different readings (a node that was absent for the cloud too, a node that moved,
 gateways) the same matter has two names: what came later is noted in the row of what is open, under `also`.
 """
 
+from functools import partial
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from fleet.core.transaction import Transaction
-from fleet.wire.condition import is_per_node
+from fleet.wire.condition import is_per_node, metrics_of
 from fleet.wire.rule import is_plain
 from fleet.wire.terms import Undo
 from fleet.wire.uplink import MAX_UTC_MS, Message, Rejected, check_value, count_of, text_of
@@ -17,6 +19,7 @@ from fleet.wire.watch import NO_NODE
 
 if TYPE_CHECKING:
     from fleet.core.alerts import Alerts
+    from fleet.core.manager import FleetCore
 
 MOST_COMMANDS = 100
 MOST_ALSO = 20
@@ -25,8 +28,8 @@ MOST_ALSO = 20
 class Imported:
     """Takes decisions over into the rows of alerts."""
 
-    def __init__(self, alerts: "Alerts") -> None:
-        self._alerts = alerts
+    def __init__(self, core: "FleetCore", alerts: "Alerts") -> None:
+        self._core, self._alerts = core, alerts
         self.skipped: dict[tuple[str, str], int] = {}
         """By node and metric, up to which time of reading a gateway has decided."""
 
@@ -52,7 +55,9 @@ class Imported:
             raise Rejected("a decision about no node, by a rule that is about one or is not known")
         return None
 
-    def take(self, message: Message, node: str | None, raised: bool, tx: Transaction) -> Message | None:
+    def take(
+        self, message: Message, gateway: str, node: str | None, raised: bool, tx: Transaction, now_ms: int
+    ) -> Message | None:
         """The alert row that a checked decision changes, or None when all of it is known already."""
         alerts, rule, episode = self._alerts, message["rule"], message["alert"]
         key, table, undo = (rule, node or NO_NODE), alerts.open_of(rule), tx.undo
@@ -64,13 +69,13 @@ class Imported:
             old = self._under_another_name(episode, node)
         if not self._is_news(old, raised, rule):
             return None
-        if node is not None:
-            self._skip_to(node, rule, message.get("reading_utc_ms"), undo)
+        self._skip_to(message, gateway, node, undo)
         row = self._new(message, node) if old is None else old
         undo.append(lambda: put_back(table, key, opened))
         undo.append(lambda: put_back(alerts.rows, row["id"], old))
         if raised:
             table[key] = episode
+            alerts.settle(key, now_ms, undo)
         else:
             if table.get(key) == row["id"]:
                 del table[key]
@@ -87,7 +92,7 @@ class Imported:
 
     def _new(self, message: Message, node: str | None) -> Message:
         definition = self._alerts.rules.get(message["rule"])
-        hidden = self._alerts.hides(definition, node)
+        hidden = self._core.sensitive.hides(definition, node)
         value = None if hidden else message.get("value")
         row = new_row(message["alert"], node, message["rule"], _time_of(message), value, "gateway", definition)
         row["doc"] |= {name: message[name] for name in ("commands", "judged", "members") if name in message}
@@ -111,15 +116,17 @@ class Imported:
         rows = self._alerts.rows.values()
         return next((row for row in rows if episode in row["doc"].get("also", ())), None)
 
-    def _skip_to(self, node: str, rule: str, utc_ms: int | None, undo: list[Undo]) -> None:
+    def _skip_to(self, message: Message, gateway: str, node: str | None, undo: list[Undo]) -> None:
         """Readings of before the decision, which are still on their way, say nothing about its episode."""
-        definition = self._alerts.rules.get(rule)
-        if definition is None or utc_ms is None or not is_plain(definition):
+        definition, utc_ms = self._alerts.rules.get(message["rule"]), message.get("reading_utc_ms")
+        if definition is None or utc_ms is None:
             return
-        key = (node, definition["when"]["metric"])
-        before = self.skipped.get(key)
-        self.skipped[key] = max(utc_ms, before or 0)
-        undo.append(lambda: put_back(self.skipped, key, before))
+        nodes = self._core.registry.nodes
+        about = [node] if node is not None else [one for one, row in nodes.items() if row["doc"]["gateway"] == gateway]
+        for key in product(about, metrics_of(definition["when"])):
+            before = self.skipped.get(key)
+            self.skipped[key] = max(utc_ms, before or 0)
+            undo.append(partial(put_back, self.skipped, key, before))
 
 
 def _time_of(message: Message) -> int | None:

@@ -52,7 +52,7 @@ class Reports:
         node = core.alerts.imported.check(message)
         if node is not None and not core.registry.serves(gateway, node):
             raise Rejected("a decision about a node of another site")
-        row = core.alerts.imported.take(message, node, raised, tx)
+        row = core.alerts.imported.take(message, gateway, node, raised, tx, now_ms)
         if row is not None:
             core.alarms.on_import(tx, row, now_ms)
 

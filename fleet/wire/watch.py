@@ -8,13 +8,14 @@ A fleet manager evaluates them for its whole fleet, a gateway for the nodes that
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from firmware.wire.rules import episode_id
-from fleet.wire.condition import FLEET, is_per_node, metrics_of
-from fleet.wire.terms import Facts, InScope, Key, Sample, Scoped, Term, Undo, Value, absences_of, term_of
+from fleet.wire.condition import FLEET
+from fleet.wire.terms import Facts, InScope, Key, Sample, Scoped, Undo
 from fleet.wire.uplink import Message
 from fleet.wire.wakes import Wakes
+from fleet.wire.watched import Change, Moment, Since, Watched
 
 AGAIN_MS = 5_000
 NO_NODE = ""  # the subject of a rule that is about no single node
@@ -32,61 +33,6 @@ class Changes(Protocol):
         """Write a row as it is now."""
 
 
-class Change(NamedTuple):
-    """An episode begins or ends."""
-
-    rule: Message
-    episode: str
-    raised: bool
-    node: str
-    value: Value | None
-    at_ms: int
-
-
-class Since(NamedTuple):
-    """Since when a condition with `for` holds, and the reading that made it so, which names the episode."""
-
-    at_ms: int
-    node: str
-    boot: int
-    seq: int
-
-
-class Moment(NamedTuple):
-    """What is the matter: a sample of a node, or (then it is its latest) that time has passed for it."""
-
-    node: str
-    sample: Sample
-    at_ms: int
-    now_ms: int
-    sampled: bool
-
-
-class Watched:
-    """One rule with its terms."""
-
-    def __init__(self, rule: Message, facts: Facts) -> None:
-        when, clear = rule["when"], rule.get("clear")
-        self.rule, self.name = rule, str(rule["name"])
-        self.for_ms: int = when.get("for_ms", 0)
-        self.per_node = is_per_node(when)
-        self.metrics = frozenset(metrics_of(when))
-        self.when = term_of(when, facts)
-        self.clear = term_of(clear, facts) if clear else None
-        leaves = [*self.when.leaves, *(self.clear.leaves if self.clear else ())]
-        self.scopes = [leaf for leaf in leaves if isinstance(leaf, Scoped)]
-        self.own_metrics = {leaf.metric for leaf in leaves if not isinstance(leaf, Scoped)}
-        absences = [one for term in (self.when, self.clear) if term for one in absences_of(term)]
-        self.absences = absences + [one for scope in self.scopes for one in scope.absences]
-        self.told: Term = next((leaf for leaf in leaves if self.per_node and leaf not in self.scopes), leaves[0])
-
-    def ended(self, node: str, now_ms: int) -> bool:
-        """Whether an open episode ends."""
-        if self.clear is not None:
-            return self.clear.judge(node, now_ms) is True
-        return self.when.judge(node, now_ms) is False
-
-
 class Watch:
     """The state of all such rules: what they know, what is open, what is on its way to be."""
 
@@ -96,6 +42,8 @@ class Watch:
         self.metrics: frozenset[str] = frozenset()
         self.open: dict[Subject, str] = {}
         self.since: dict[Subject, Since] = {}
+        self.settles_ms: dict[Subject, int] = {}
+        """Until when an episode that somebody else began does not end: what was seen there is on its way."""
         self.wakes: Wakes[Subject] = Wakes()
         self.utc_offset_ms = 0  # rows are in UTC, everything here in core time
         self._rules: dict[str, Watched] = {}
@@ -123,6 +71,12 @@ class Watch:
             since = Since(doc["since_utc_ms"] - self.utc_offset_ms, doc["node"], doc["boot"], doc["seq"])
             if doc["rule"] in self._rules:
                 self.since[doc["rule"], doc["subject"]] = since
+
+    def settle(self, subject: Subject, now_ms: int, undo: list[Undo]) -> None:
+        """The episode was begun by somebody else, who saw more than has arrived here."""
+        undo.append(partial(_put_back, self.settles_ms, subject, self.settles_ms.get(subject)))
+        self.settles_ms[subject] = now_ms + self._for_lag_ms
+        self.wakes.set(subject, self.settles_ms[subject])
 
     def learn(self, samples: Iterable[tuple[Key, Sample]], now_ms: int) -> None:
         """What was known before the rules were: nothing begins or ends now, but it is looked at on the next timer."""
@@ -204,8 +158,9 @@ class Watch:
         subject = (watched.name, node)
         episode = self.open.get(subject)
         if episode is not None:
-            if not watched.ended(node, moment.now_ms):
+            if moment.now_ms < self.settles_ms.get(subject, 0) or not watched.ended(node, moment.now_ms):
                 return None
+            self.settles_ms.pop(subject, None)
             del self.open[subject]
             tx.undo.append(partial(self.open.__setitem__, subject, episode))
             return self._change(watched, episode, False, node, moment)
@@ -277,6 +232,8 @@ class Watch:
         """When silence of this node, or `for`, may change the judgement next."""
         samples = [(self.facts.latest.get((node, absence.metric)), absence) for absence in watched.absences]
         due_ms = [sample.at_ms + absence.span_ms for sample, absence in samples if sample is not None]
+        if (watched.name, node) in self.settles_ms:
+            due_ms.append(self.settles_ms[watched.name, node])
         since = self.since.get((watched.name, node))
         if since is not None:
             due_ms.append(since.at_ms + watched.for_ms + self._for_lag_ms)

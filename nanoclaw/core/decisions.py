@@ -14,7 +14,8 @@ from fleet.wire.condition import is_per_node, metrics_of, subtrees
 from fleet.wire.rule import is_plain, scope_of
 from fleet.wire.terms import Sample, Undo, Value, in_scope
 from fleet.wire.uplink import Message
-from fleet.wire.watch import NO_NODE, Change, Subject, Watch
+from fleet.wire.watch import NO_NODE, Subject, Watch
+from fleet.wire.watched import Change
 from nanoclaw.core.deeds import Deeds
 from nanoclaw.core.roster import Node
 from nanoclaw.core.rule_state import RuleState

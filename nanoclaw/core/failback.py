@@ -28,6 +28,7 @@ POLICIES = (NEVER, IDLE, AFTER)
 Policy = Literal["never", "idle", "after"]
 EVERY_MS = 10_000
 REJOIN_TTL_MS = 60_000
+MOST_IN_FLIGHT = 10  # readings of a node that wait for their acknowledgement, as some always do
 LONGEST_HOLD_MS = 3_600_000
 
 
@@ -94,7 +95,7 @@ class Failback:
     def _is_idle(self, node: Node) -> bool:
         core = self._core
         busy = core.forwarder.catching_up or core.commands.waits_for(node.id) or core.decisions.is_open_about(node.id)
-        return node.backlog == 0 and not busy
+        return node.backlog <= MOST_IN_FLIGHT and not busy
 
     def _send(self, node: Node, home: str, now_ms: int) -> None:
         core = self._core

@@ -33,6 +33,7 @@ class Monitor:
         ):  # nearly always: nothing is new but that it lives, and nobody's deadline comes nearer
             node.n = heartbeat["n"]
             node.heard_ms = now_ms
+            node.backlog = heartbeat["backlog"]
             return
         known = (node.state, node.attach, node.boot)
         node.learn_boot(heartbeat["boot"], heartbeat["uptime_ms"], self._core.utc_ms(now_ms))

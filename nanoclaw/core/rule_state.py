@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from fleet.wire.terms import Key, Sample
-from fleet.wire.watch import NO_NODE, Since
+from fleet.wire.watch import NO_NODE
+from fleet.wire.watched import Since
 
 if TYPE_CHECKING:
     from nanoclaw.core.decisions import Decisions
