@@ -14,9 +14,9 @@ from typing import Any
 
 from clawsim.trace import TraceEvent
 
-UNTOLD = ("reading.", "batch.", "downlink.", "host.", "client.", "frame.")
+UNTOLD = ("reading.", "batch.", "downlink.", "host.", "client.", "frame.", "gateway.probing", "gateway.answered")
 """Kinds with these prefixes are no milestones. `client.*` is what a real broker says of its sockets, and a virtual one
-has none."""
+has none; a gateway's doubt may pass within a second of the wall clock, and changes nothing that it does."""
 
 TIMELINE_S = 1.0
 """The timeline's own instants come from the file; a live run reaches them by its pacer."""
@@ -83,6 +83,8 @@ TIMINGS: dict[str, Timing] = {
     "failover.joined": Timing(LOOK_S, ("failover.scan",), ("gateway", "attach")),
     "gateway.offline": Timing(UPLINK_S, says=("reason",)),
     "gateway.online": Timing(BACKOFF_S, ("gateway.started", "fault.cleared")),
+    "config.refused": Timing(PROMPT_S, ("gateway.online", "gateway.started", "call.sent"), ("reason",)),
+    "failback.ordered": Timing(BACKOFF_S + UPLINK_S, ("node.up", "gateway.up"), ("node", "gateway", "policy")),
     "uplink.switched": Timing(BACKOFF_S, says=("uplink",)),
     "uplink.spent": Timing(WINDOW_S, says=("uplink",)),
     "gateway.catching-up": Timing(PROMPT_S, ("gateway.online",)),

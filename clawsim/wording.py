@@ -28,6 +28,9 @@ _TOLD = {
     "config.rolled-back": "{who} [takes its|take their] new settings back: {reason}",
     "failover.scan": "{who} [has|have] heard nothing of {gateway}: looking for another gateway",
     "failover.joined": "{who} [joins|join] {gateway}",
+    "failback.ordered": "{who} sends {node} back to {gateway}",
+    "config.refused": "{who} refuses configuration {version}: {reason}",
+    "command.refused": "{rule} cannot command {target}: {reason}",
     "notification.sent": "people are told: {subject}",
     "call.sent": "{of}: {method} {path}",
     "call.answered": "{of} is answered {status}",
@@ -51,7 +54,7 @@ _FAULTS = {
     "power": ("{on} loses its power", "{on} has power again"),
 }
 
-_MATTER_OF_COURSE = ("alert", "release")
+_MATTER_OF_COURSE = ("alert", "release", "rejoin", "answered")
 """Commands that the system gives itself: that one is done is seen by what it does, and only its failure is news."""
 
 

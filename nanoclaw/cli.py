@@ -200,18 +200,39 @@ def status(
     """
     from nanoclaw.host.status_view import look, table
 
-    if (data is None) == (config is None):
-        _usage_error("give --data or --config")
-    directory = data if data is not None else _load(config or Path(), {}).data
-    if not directory.is_dir():
-        _usage_error(f"{directory} is not a directory")
-    found = look(directory)
+    found = look(_directory(data, config))
     if as_json:
         print(json.dumps(found, indent=2))
     else:
         print("\n".join(f"{name:<10} {text}" for name, text in table(found)))
     if not found["running"]:
         raise SystemExit(3)
+
+
+@app.command()
+def journal(
+    data: Annotated[Path | None, typer.Option(help="The gateway's data directory.", metavar="DIR")] = None,
+    config: Annotated[Path | None, typer.Option(help="Its TOML file, which names it.", metavar="FILE")] = None,
+    last: Annotated[int, typer.Option(help="So many entries, the latest.", min=1)] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """Show what the gateway decided by itself: when, by which rule, and whether the cloud has been told yet.
+
+    The gateway need not run. Exit codes: 0 shown, 3 its disk cannot be read.
+    """
+    import sqlite3
+
+    from nanoclaw.host.journal_view import lines, look
+
+    try:
+        found = look(_directory(data, config), last)
+    except sqlite3.Error as error:
+        print(f"error: the outbox cannot be read: {error}", file=sys.stderr)
+        raise SystemExit(3) from None
+    if as_json:
+        print(json.dumps(found, indent=2))
+    else:
+        print("\n".join(lines(found)) or "nothing was decided here yet")
 
 
 @app.command()
@@ -228,6 +249,16 @@ def example(
     if what not in KINDS:
         _usage_error(f"{what!r} is none of {', '.join(KINDS)}")
     print(text_of(what), end="")
+
+
+def _directory(data: Path | None, config: Path | None) -> Path:
+    """The data directory that the user means."""
+    if (data is None) == (config is None):
+        _usage_error("give --data or --config")
+    directory = data if data is not None else _load(config or Path(), {}).data
+    if not directory.is_dir():
+        _usage_error(f"{directory} is not a directory")
+    return directory
 
 
 def _load(config: Path, flags: dict[str, Any]) -> "GatewaySettings":

@@ -159,6 +159,11 @@ class Deployment:
             },
             "discovery": {"enabled": True, "interface": LOOPBACK},
             "modes": dict(gateway.modes),
+            "failback": {"policy": gateway.failback},
+            "tuning": {
+                "failback_after_ms": gateway.failback_after_ms,
+                "failback_hold_ms": gateway.failback_hold_ms,
+            },
         }
         return self._write_config(gateway.id, document)
 

@@ -71,6 +71,12 @@ class Gateway(Strict):
         default_factory=dict, max_length=100, description="By metric what goes up a metered uplink; raw where not said"
     )
 
+    failback: Literal["never", "idle", "after"] = Field(
+        default="never", description="When nodes that fled here go back to their home, once it is up again"
+    )
+    failback_after: Duration = Field(default=600_000_000, description="With `after`: how long the home has been up")
+    failback_hold: Duration = Field(default=300_000_000, description="How long a home must be up to count at all")
+
 
 class Fleet(Strict):
     id: Id | None = Field(default=None, description="Announced by gateways, part of every join; default: the name")

@@ -88,6 +88,9 @@ class GatewayPlan:
     role: Literal["primary", "secondary"]
     modes: tuple[tuple[str, str], ...] = ()
     """By metric what goes up: raw, summary or on_change."""
+    failback: Literal["never", "idle", "after"] = "never"
+    failback_after_ms: int = 600_000
+    failback_hold_ms: int = 300_000
 
 
 @dataclass(frozen=True, slots=True)

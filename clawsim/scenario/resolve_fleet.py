@@ -8,7 +8,7 @@ from clawsim.propagation import SENSITIVITY_DBM, reach_m
 from clawsim.scenario.base import ID_PATTERN
 from clawsim.scenario.context import Context
 from clawsim.scenario.errors import did_you_mean
-from clawsim.scenario.models import Fleet, Link, NodeGroup, Scenario
+from clawsim.scenario.models import Fleet, Gateway, Link, NodeGroup, Scenario
 from clawsim.scenario.names import expanded_ids
 from clawsim.scenario.plan import DATACENTER, LORA, UPLINK, GatewayPlan, LinkPlan, NodePlan, SensorPlan
 from clawsim.scenario.resolve_signals import for_node, resolve_sensor
@@ -56,11 +56,24 @@ def resolve_fleet(fleet: Fleet, links: dict[str, LinkPlan], context: Context) ->
     """Fill ``context.gateways`` and ``context.nodes``, in the order of the file."""
     for gateway in fleet.gateways:
         for gateway_id in _ids(gateway.id, gateway.count, gateway.start):
-            modes = tuple(sorted(gateway.modes.items()))
-            context.gateways.setdefault(gateway_id, GatewayPlan(gateway_id, gateway.site, gateway.role, modes))
+            context.gateways.setdefault(gateway_id, _gateway(gateway_id, gateway, context))
     for group in fleet.nodes:
         _resolve_group(group, links, context)
     _check_modes(fleet, context)
+
+
+def _gateway(gateway_id: str, gateway: Gateway, context: Context) -> GatewayPlan:
+    if "failback_after" in gateway.model_fields_set and gateway.failback != "after":
+        context.complain(gateway.mark("failback_after"), "failback_after: says something with `failback: after` only")
+    return GatewayPlan(
+        id=gateway_id,
+        site=gateway.site,
+        role=gateway.role,
+        modes=tuple(sorted(gateway.modes.items())),
+        failback=gateway.failback,
+        failback_after_ms=context.whole_ms(gateway, "failback_after", gateway.failback_after),
+        failback_hold_ms=context.whole_ms(gateway, "failback_hold", gateway.failback_hold),
+    )
 
 
 def _check_modes(fleet: Fleet, context: Context) -> None:

@@ -20,6 +20,7 @@ from clawsim.scenario.plan import (
     EventExpectation,
     Expectation,
     FaultAction,
+    GatewayPlan,
     NodePlan,
     Plan,
     RulePlan,
@@ -86,8 +87,15 @@ def _fleet(plan: Plan) -> Table:
         groups = _groups([node for node in plan.nodes if node.gateway == gateway.id])
         role = "" if gateway.role == "primary" else f" ({gateway.role})"
         modes = "".join(f"\n{metric} goes up as {mode}" for metric, mode in gateway.modes)
+        modes += "" if gateway.failback == "never" else f"\nsends nodes home: {_failback(gateway)}"
         table.add_row(gateway.id + role + modes, gateway.site, "\n".join(groups) or "none at home here")
     return table
+
+
+def _failback(gateway: GatewayPlan) -> str:
+    if gateway.failback == "idle":
+        return "when idle"
+    return f"when home is up for {gateway.failback_after_ms / 60_000:g} min"
 
 
 def _groups(nodes: Sequence[NodePlan]) -> list[str]:

@@ -90,6 +90,13 @@ _GATEWAYS = (
         "node",
     ),
     EventKind("downlink.missed", "a node got no answer in its receive window", GATEWAY, ("node", "reason"), "node"),
+    EventKind(
+        "gateway.probing",
+        "the gateway doubts that the cloud is there, in its own view",
+        GATEWAY,
+        ("reason", "silent_ms"),
+    ),
+    EventKind("gateway.answered", "the cloud that a gateway had doubted answers", GATEWAY, ("silent_ms",)),
     EventKind("uplink.switched", "the gateway uses another of its uplinks", GATEWAY, ("uplink", "before", "was")),
     EventKind("uplink.spent", "a metered uplink has carried what it may in a day", GATEWAY, ("uplink", "daily_bytes")),
     EventKind("gateway.catching-up", "the gateway began to upload what it kept", GATEWAY, ("readings",)),
@@ -100,6 +107,10 @@ _GATEWAYS = (
         "gateway.down", "the fleet manager heard nothing of the gateway", FLEET, ("gateway", "silent_ms"), "gateway"
     ),
     EventKind("gateway.up", "the fleet manager hears the gateway (again)", FLEET, ("gateway", "down_ms"), "gateway"),
+    EventKind("config.refused", "a gateway cannot do what a configuration asks", GATEWAY, ("version", "reason")),
+    EventKind(
+        "failback.ordered", "a gateway sends a node back to its home", GATEWAY, ("node", "gateway", "policy"), "node"
+    ),
     EventKind("rule.blind", "a gateway's rule asks for a sealed value", GATEWAY, ("rule", "node", "metric"), "node"),
     EventKind("batch.sent", "a gateway sent a batch", GATEWAY, ("batch", "readings", "bytes", "late")),
     EventKind("batch.acknowledged", "the cloud has a batch on disk", GATEWAY, ("batch", "readings")),
@@ -117,14 +128,14 @@ _FLEET = (
         "alert.raised",
         "a rule's condition became true: an episode begins",
         ANY,
-        ("id", "node", "rule", "value", "by", "silenced", "scope", "sealed"),
+        ("id", "node", "rule", "value", "by", "silenced", "scope", "sealed", "judged", "members"),
         "node",
     ),
     EventKind(
         "alert.cleared",
         "an episode ended",
         ANY,
-        ("id", "node", "rule", "value", "by", "silenced", "scope", "sealed"),
+        ("id", "node", "rule", "value", "by", "silenced", "scope", "sealed", "judged", "members"),
         "node",
     ),
     EventKind("command.queued", "a command was accepted", ANY, ("id", "action", "target", "by"), "target"),
@@ -172,7 +183,7 @@ _FLEET = (
     EventKind("maintenance.ended", "a maintenance window was ended by hand", FLEET, ("id", "on")),
     EventKind("sensitive.changed", "a metric was marked sensitive, or is so no more", FLEET, ("metric",)),
     EventKind("sealing.changed", "a node got another sealing key, or other metrics to seal", FLEET, ("node",), "node"),
-    EventKind("command.refused", "a rule's command cannot be sent", FLEET, ("rule", "target", "reason"), "target"),
+    EventKind("command.refused", "a rule's command cannot be sent", ANY, ("rule", "target", "reason"), "target"),
     EventKind("certificate.expiring", "a certificate runs out soon, or has run out", FLEET, ("name", "days")),
     EventKind("config.applied", "a gateway has a configuration on disk", GATEWAY, ("version", "hash")),
 )
@@ -235,6 +246,8 @@ CLOSED = {
     ("fault.", "fault"): ("cut", "delay", "loss", "kill", "stop", "power"),
     ("frame.lost", "cause"): ("link", "collision", "transmitting", "too-far"),
     ("gateway.offline", "reason"): ("heartbeat timeout", "connection lost"),
+    ("gateway.probing", "reason"): ("heartbeat timeout", "connection lost"),
+    ("failback.ordered", "policy"): ("idle", "after"),
     ("reading.lost", "cause"): LOST_CAUSES,
     ("sensor.fault", "reason"): ("failed", "out-of-range", "stuck", "too-long"),
 }

@@ -5,7 +5,7 @@ from firmware.core.journal import Journal
 from firmware.wire.messages import encode_ack
 from firmware.wire.outputs import Identify, Restart
 
-ACTIONS = ("alert", "restart", "config", "identify")
+ACTIONS = ("alert", "restart", "config", "identify", "rejoin")
 IDENTIFY_S = 10
 MAX_IDENTIFY_S = 3600
 
@@ -78,6 +78,13 @@ class Commands:
         if action == "config":
             core.settings.begin(command, now_ms)  # the answer follows when the gateway was heard under it
             return
+        if action == "rejoin":
+            self._journal.finish(command["id"], "done")
+            self.keep()
+            self._answer(command["id"], "done", now_ms)
+            self._answers.append((command["id"], "done"))  # and there, for the way from here ends with this
+            core.move(core.home, now_ms)
+            return
         if action == "identify":
             core.emit(Identify(1000 * command.get("for_s", IDENTIFY_S)))
         else:
@@ -95,6 +102,8 @@ class Commands:
             return "unknown action"
         if command["action"] == "config":
             return self._core.settings.problem(command)
+        if command["action"] == "rejoin" and command.get("gateway") != self._core.home["id"]:
+            return "not its home"
         for_s = command.get("for_s", IDENTIFY_S)
         if command["action"] == "identify" and (type(for_s) is not int or not 0 < for_s <= MAX_IDENTIFY_S):
             return "for_s is not from 1 to %d" % MAX_IDENTIFY_S

@@ -45,7 +45,8 @@ class NodeCore:
         for sensor in self.sensors:
             self.topics[sensor.metric] = topic(self.id, sensor.metric)
         self.commands = Commands(self, slots.get("journal"), now_ms)
-        attach = slots.get("attach") or {"n": 1, "gateway": config["home"]}
+        self.home: dict = config["home"]
+        attach = slots.get("attach") or {"n": 1, "gateway": self.home}
         self.link = Attachment(attach["gateway"], attach["n"], rng, now_ms)
         self.presence = Presence(self, config, now_ms)
         self.rules = LocalRules(self, config.get("rules") or [])
@@ -116,10 +117,14 @@ class NodeCore:
                 self._leave(now_ms)
                 self.link.down(now_ms)
             return
+        self.move(best, now_ms)
+
+    def move(self, gateway: dict, now_ms: int) -> None:
+        """Belong to `gateway` from now on; connect once that is on flash."""
         self._leave(now_ms)
-        self.link.move(best, now_ms)
+        self.link.move(gateway, now_ms)
         self.link.connect_due_ms = None
-        slot = {"n": self.link.attach, "gateway": best}
+        slot = {"n": self.link.attach, "gateway": gateway}
         self.stores.persist(("put", "attach", slot), self._connect)
 
     def stored(self, token: int, now_ms: int) -> None:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from fleet.core.commands import InvalidCommand, UnknownTarget
 from fleet.core.notices import Notice
 from fleet.core.transaction import Transaction
-from fleet.core.wakes import Wakes
-from fleet.wire.condition import main_metric, subtrees
-from fleet.wire.rule import fill
+from fleet.wire.condition import main_metric
+from fleet.wire.rule import commands_of, fill, scope_of
 from fleet.wire.uplink import Message
+from fleet.wire.wakes import Wakes
 
 if TYPE_CHECKING:
     from fleet.core.manager import FleetCore
@@ -128,18 +128,12 @@ class Alarms:
             self._command(tx, row, rule, now_ms)
 
     def _command(self, tx: Transaction, row: Message, rule: Message, now_ms: int) -> None:
-        core, raised = self._core, row["state"] == "raised"
-        command: Message = {"action": "alert"} if rule.get("action") == "alert" else rule.get("command") or {}
-        sounds = command.get("action") == "alert"
-        if not command or not (raised or sounds):  # only an alarm has an end
-            return
-        params = {"state": "on" if raised else "off", "rule": row["rule"]} if sounds else {}
-        for target in command.get("targets") or [row["node"]]:
+        core = self._core
+        for action, target, params in commands_of(rule, row["node"], row["state"] == "raised"):
             if not core.registry.knows(target):
                 continue
             try:
-                params = command.get("params", {}) | params
-                core.commands.add(tx, command["action"], target, params, "rule", core.config.alarm_ttl_ms, now_ms)
+                core.commands.add(tx, action, target, params, "rule", core.config.alarm_ttl_ms, now_ms)
             except (InvalidCommand, UnknownTarget) as error:
                 core.event("command.refused", {"rule": row["rule"], "target": target, "reason": str(error)})
 
@@ -150,7 +144,7 @@ class Alarms:
         says = SEALED if doc.get("sealed") else None
         where = node or scope_of(rule)
         subject = f"{row['rule']} on {where}: {state}"
-        body = f"Decided by {doc['by']}; value {says or doc['value']}."
+        body = f"Decided by {doc['by']}{_part(doc)}; value {says or doc['value']}."
         if rule.get("message"):
             fields = {"node": where, "rule": row["rule"], "value": says or shown(value), "severity": doc["severity"]}
             site = self._core.registry.nodes.get(node, {}).get("doc", {}).get("site") if node else None
@@ -159,10 +153,10 @@ class Alarms:
         self._core.notify(tx, Notice(f"alert.{state}", doc["severity"], subject, body, node, row["rule"]))
 
 
-def scope_of(rule: Message) -> str:
-    """What a rule that is about no single node is about: the first scope in it."""
-    tree = rule.get("when")
-    return next((str(part["in"]) for part, _ in subtrees(tree) if "in" in part), "the fleet") if tree else "the fleet"
+def _part(doc: Message) -> str:
+    """Of how many nodes a gateway could judge a rule about a scope."""
+    members = doc.get("members", 0)
+    return f" over {doc['judged']} of {members} nodes" if members > doc.get("judged", members) else ""
 
 
 def shown(value: Any) -> str:

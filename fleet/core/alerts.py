@@ -1,6 +1,6 @@
 """Rules over readings in time order, and the episodes that they raise and clear.
 
-A rule that only compares is evaluated here as gateways evaluate it; `fleet.core.watch` has the others. Whatever a
+A rule that only compares is evaluated here as gateways evaluate it; `fleet.wire.watch` has the others. Whatever a
 transaction changes here is undone if it fails, so that a batch can come again as if for the first time.
 """
 
@@ -10,14 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 from firmware.wire.rules import Episodes
 from fleet.core.alert_rows import ended_row, new_row
-from fleet.core.conditions import Key, Sample
-from fleet.core.conditions import in_scope as is_in_scope
 from fleet.core.errors import Unknown
+from fleet.core.imported import Imported, put_back
 from fleet.core.rows import ReadingRow, plain_of
-from fleet.core.transaction import Transaction, Undo
-from fleet.core.watch import NO_NODE, Change, Watch, row_id
+from fleet.core.transaction import Transaction
 from fleet.wire.condition import is_per_node
+from fleet.wire.rule import is_plain
+from fleet.wire.terms import Key, Sample, Undo
+from fleet.wire.terms import in_scope as is_in_scope
 from fleet.wire.uplink import Message
+from fleet.wire.watch import NO_NODE, Watch, row_id
+from fleet.wire.watched import Change
 
 if TYPE_CHECKING:
     from fleet.core.manager import FleetCore
@@ -33,7 +36,8 @@ class Alerts:
         self._episodes = Episodes()
         self._watch = Watch(self.is_in_scope, core.config.for_lag_ms, self.knows)
         self._pending = restored.get("pending", [])
-        self._skipped: dict[Key, int] = {}  # up to which time of reading a gateway has decided
+        self.imported = Imported(core, self)
+        self._skipped = self.imported.skipped
         self._metrics: frozenset[str] = frozenset()  # that a rule is about
         self.rules: dict[str, Message] = {}
         """The rules in force, by name."""
@@ -56,7 +60,7 @@ class Alerts:
         self._watch.open.clear()
         for row in self.rows.values():
             if row["state"] == "raised":
-                self._open_of(row["rule"])[row["rule"], row["node"] or NO_NODE] = row["id"]
+                self.open_of(row["rule"])[row["rule"], row["node"] or NO_NODE] = row["id"]
         if core.knows_utc:
             self._learn(now_ms)
         return ended, [("delete", "pending", row_id(subject)) for subject in stale]
@@ -91,7 +95,7 @@ class Alerts:
     def forget(self, before: dict[Key, ReadingRow | None]) -> None:
         """The readings of a transaction that failed: what was the latest before is it again."""
         for key, row in before.items():
-            _put_back(self.latest, key, row)
+            put_back(self.latest, key, row)
 
     def _judge(self, key: Key, row: ReadingRow, now_ms: int, tx: Transaction) -> list[Message]:
         """What the rules about its metric say of a reading."""
@@ -141,16 +145,16 @@ class Alerts:
 
     def end_of(self, tx: Transaction, node: str, utc_ms: int) -> None:
         """The node is no more, and so are its open episodes."""
-        self._watch.forget(node, tx)
+        self._watch.end_waits(node, tx)
         for table in (self._episodes.open, self._watch.open):
             for key in [key for key in table if key[1] == node]:
                 episode = table.pop(key)
-                tx.undo.append(partial(_put_back, table, key, episode))
+                tx.undo.append(partial(put_back, table, key, episode))
                 old = self.rows.get(episode)
                 if old is not None:
                     self.rows[episode] = ended_row(old, utc_ms, "node decommissioned")
                     tx.upsert("alerts", self.rows[episode])
-                    tx.undo.append(partial(_put_back, self.rows, episode, old))
+                    tx.undo.append(partial(put_back, self.rows, episode, old))
                     fields = {"id": episode, "node": node, "rule": key[0], "by": "cloud"}
                     tx.after.append(partial(_say_cleared, self._core, fields))
 
@@ -158,41 +162,10 @@ class Alerts:
         """Whether there is an alert of that id."""
         return isinstance(episode, str) and episode in self.rows
 
-    def import_decision(self, message: Message, raised: bool, undo: list[Undo]) -> Message | None:
-        """The alert row that a gateway's own decision changes, or None when that is known already."""
-        episode, node, rule = message["alert"], message["sensor"], message["rule"]
-        known = self.rows.get(episode)
-        if known is not None and (raised or known["state"] == "cleared"):
-            return None
-        utc_ms = message.get("reading_utc_ms") or message.get("utc_ms")
-        hidden = self._core.sensitive.hides(self.rules.get(rule), node)
-        value = None if hidden else message.get("value")
-        row = known or new_row(episode, node, rule, utc_ms, value, "gateway", self.rules.get(rule))
-        if hidden:
-            row["doc"]["sealed"] = True
-        table = self._open_of(rule)
-        opened = table.get((rule, node))
-        undo.append(lambda: _put_back(table, (rule, node), opened))
-        undo.append(lambda: _put_back(self.rows, episode, known))
-        self._skip_to(node, rule, message.get("reading_utc_ms"), undo)
-        if raised:
-            table[rule, node] = episode
-        else:
-            if table.get((rule, node)) == episode:
-                del table[rule, node]
-            row = row | {"state": "cleared", "cleared_utc_ms": utc_ms}
-        self._keep(row)
-        return row
-
-    def _skip_to(self, node: str, rule: str, utc_ms: int | None, undo: list[Undo]) -> None:
-        """Readings of before the decision, which are still on their way, say nothing about its episode."""
-        definition = self.rules.get(rule)
-        if definition is None or utc_ms is None or not is_plain(definition):
-            return
-        key = (node, definition["when"]["metric"])
-        before = self._skipped.get(key)
-        self._skipped[key] = max(utc_ms, before or 0)
-        undo.append(lambda: _put_back(self._skipped, key, before))
+    def settle(self, key: tuple[str, str], now_ms: int, undo: list[Undo]) -> None:
+        """A gateway began the episode: until its readings are here, they do not end it."""
+        if key in self._watch.open:
+            self._watch.settle(key, now_ms, undo)
 
     def _plain(self, rule: Message, episode: str, raised: bool, row: ReadingRow, undo: list[Undo]) -> Message:
         return self._change(Change(rule, episode, raised, row.node, plain_of(row.value), 0), row.utc_ms, undo)
@@ -218,10 +191,10 @@ class Alerts:
             row = (old or opened) | {"state": "cleared", "cleared_utc_ms": utc_ms}
             row["doc"] = row["doc"] | {"cleared_value": value}
             undo.append(lambda: self._unclear(key, episode, old))
-        self._keep(row)
+        self.keep(row)
         return row
 
-    def _open_of(self, rule: str) -> dict[tuple[str, str], str]:
+    def open_of(self, rule: str) -> dict[tuple[str, str], str]:
         """The open episodes of the evaluator that has the rule."""
         definition = self.rules.get(rule)
         return self._episodes.open if definition is None or is_plain(definition) else self._watch.open
@@ -263,7 +236,8 @@ class Alerts:
         """These nodes are in other scopes than before, or in none."""
         self._watch.regroup(nodes, now_ms)
 
-    def _keep(self, row: Message) -> None:
+    def keep(self, row: Message) -> None:
+        """Remember the row; of too many the oldest that is over goes."""
         self.rows[row["id"]] = row
         if len(self.rows) > self._most:
             closed = next((key for key, kept in self.rows.items() if kept["state"] == "cleared"), None)
@@ -271,27 +245,14 @@ class Alerts:
                 del self.rows[closed]
 
     def _unraise(self, key: Key, episode: str) -> None:
-        self._open_of(key[0]).pop(key, None)
+        self.open_of(key[0]).pop(key, None)
         self.rows.pop(episode, None)
 
     def _unclear(self, key: Key, episode: str, old: Message | None) -> None:
-        self._open_of(key[0])[key] = episode
+        self.open_of(key[0])[key] = episode
         if old is not None:
             self.rows[episode] = old
 
 
-def is_plain(rule: Message) -> bool:
-    """Whether the rule only compares a metric, which needs no memory but whether its episode is open."""
-    clear = rule.get("clear")
-    return "metric" in rule["when"] and (not clear or "metric" in clear)
-
-
 def _say_cleared(core: "FleetCore", fields: Message, _now_ms: int) -> None:
     core.event("alert.cleared", fields)
-
-
-def _put_back(table: dict[Any, Any], key: object, value: object) -> None:
-    if value is None:
-        table.pop(key, None)
-    else:
-        table[key] = value

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 OPEN = ("queued", "sent")
 ENDED = ("acknowledged", "failed", "expired")
+ANSWERED_TTL_MS = 600_000
 MAX_PARAMS_BYTES = 256  # with id and lifetime it has to fit a node's 512-byte message
 
 
@@ -87,6 +88,8 @@ class Commands:
     def on_answer(self, tx: Transaction, gateway: str, message: Message, now_ms: int) -> None:
         """A node's or gateway's answer. Raises Rejected for one by a gateway that has no part in the command."""
         row = self.rows.get(message["id"])
+        if row is None:
+            self._route_back(tx, gateway, message, now_ms)
         if row is None or row["state"] not in OPEN:
             return
         if not self._core.registry.serves(gateway, row["target"]):
@@ -101,6 +104,16 @@ class Commands:
         tx.upsert("commands", row)
         tx.after.append(lambda _: self._on_answered(row))
         tx.undo.append(lambda: row.update(state=before[0], doc=before[1]))
+
+    def _route_back(self, tx: Transaction, gateway: str, message: Message, now_ms: int) -> None:
+        """The answer to a gateway's own command, whose id begins with the gateway's; its node is elsewhere by now."""
+        owner, node = message["id"].partition(":")[0], str(message.get("target"))
+        registry = self._core.registry
+        if owner == gateway or owner not in registry.gateways or node not in registry.nodes:
+            return
+        if registry.serves(gateway, node) and registry.serves(owner, node):
+            params = {"id": message["id"], "node": node, "status": message["status"]}
+            self.add(tx, "answered", owner, params, "fleet", ANSWERED_TTL_MS, now_ms, f"answered:{message['id']}")
 
     def _on_answered(self, row: Message) -> None:
         if self._open.pop(row["id"], None) is None:

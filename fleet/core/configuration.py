@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from fleet.core.errors import Unknown
 from fleet.core.transaction import Transaction
 from fleet.wire import snapshot, uplink
+from fleet.wire.condition import subtrees
 from fleet.wire.rule import BASE, capable, check_keys, check_rule
 from fleet.wire.uplink import Message
 
@@ -22,6 +23,7 @@ class Configuration:
         kept = {row["name"]: row["doc"] for row in slots}
         self.version: int = kept.get("config", {}).get("version", 0)
         self._committed = self.version
+        self._counted: tuple[int, dict[str, int]] = (-1, {})  # nodes by scope, as of that version
         self._gone: set[str] = set()  # rules that were deleted since the start
         self.rules_settled = bool(kept.get("rules", {}).get("managed"))
 
@@ -130,9 +132,38 @@ class Configuration:
         nonce = self._rng.getrandbits(8 * snapshot.NONCE_BYTES).to_bytes(snapshot.NONCE_BYTES, "big")
         able = frozenset(doc.get("capabilities", BASE))
         rules = [rule for rule in core.alerts.rules.values() if capable(rule, able)]
-        answers = core.air.answered_by(gateway)
-        found = snapshot.build(self.version, rules, keys, gateway, bytes.fromhex(doc["key"]), nonce, answers)
+        found = snapshot.build(
+            self.version,
+            rules,
+            keys,
+            gateway,
+            bytes.fromhex(doc["key"]),
+            nonce,
+            core.air.answered_by(gateway),
+            self._places(list(keys)),
+        )
         core.send(gateway, "config", uplink.encode(found))
+
+    def _places(self, nodes: list[str]) -> Message:
+        """Where nodes belong, and how many nodes there are in the scopes that the rules are about."""
+        docs = {node: self._core.registry.nodes[node]["doc"] for node in nodes}
+        places: Message = {
+            "homes": {node: doc["home"] for node, doc in docs.items() if doc.get("home")},
+            "groups": {node: doc["groups"] for node, doc in docs.items() if doc.get("groups")},
+            "members": self._members(),
+        }
+        return {name: table for name, table in places.items() if table}
+
+    def _members(self) -> dict[str, int]:
+        """Counted once a version: it is the same for all gateways."""
+        version, counted = self._counted
+        if version != self.version:
+            alerts, nodes = self._core.alerts, self._core.registry.nodes
+            trees = [tree for rule in alerts.rules.values() for tree in (rule["when"], rule.get("clear")) if tree]
+            scopes = sorted({str(part["in"]) for tree in trees for part, _ in subtrees(tree) if "in" in part})
+            counted = {scope: sum(alerts.is_in_scope(scope, node) for node in nodes) for scope in scopes}
+            self._counted = self.version, counted
+        return counted
 
     def on_ack(self, gateway: str, message: Message) -> None:
         """The gateway has a configuration on disk. Raises Rejected."""

@@ -6,17 +6,18 @@ again.
 
 from typing import TYPE_CHECKING
 
-from firmware.wire.messages import MAX_BOOT, MAX_TEXT_CHARS
+from firmware.wire.messages import MAX_BOOT, MAX_TEXT_CHARS, is_count
 from fleet.core.notices import Notice
 from fleet.core.transaction import Transaction
 from fleet.wire import uplink
 from fleet.wire.rule import BASE
-from fleet.wire.uplink import Message, Rejected
+from fleet.wire.uplink import MAX_UTC_MS, Message, Rejected
 
 if TYPE_CHECKING:
     from fleet.core.manager import FleetCore
 
 MOST_CAPABILITIES = 64
+PEER_SILENT_MS = 75_000  # two heartbeats of a gateway, and some time
 RELEASE_TTL_MS = 7 * 24 * 3600 * 1000  # a dead gateway may be repaired next week
 
 
@@ -47,14 +48,23 @@ class Health:
         core = self._core
         row = core.registry.gateways[gateway]
         answer = {"v": uplink.VERSION, "n": uplink.count_of(message, "n"), "utc_ms": core.utc_ms(now_ms)}
-        core.send(gateway, "heartbeat/ack", uplink.encode(answer))
+        peers = self._peers(gateway, row["doc"]["site"], now_ms)
+        core.send(gateway, "heartbeat/ack", uplink.encode(answer | {"up": peers} if peers else answer))
         row["doc"]["health"] = {name: message.get(name) for name in _SHOWN}
         self.on_gateway(gateway, now_ms)
-        if (
-            self._can_more(row["doc"], message.get("capabilities"))
-            or message.get("config") != core.configuration.version
-        ):
+        version, refused = core.configuration.version, message.get("config_refused")
+        again = isinstance(refused, dict) and refused.get("version") == version
+        if self._can_more(row["doc"], message.get("capabilities")) or (message.get("config") != version and not again):
             core.configuration.push(gateway)
+
+    def _peers(self, gateway: str, site: str, now_ms: int) -> dict[str, int]:
+        """The other gateways of the site that are up, and for how long: homes that nodes may go back to."""
+        rows = self._core.registry.gateways
+        heard_ms, since_ms = self._heard_ms, now_ms - PEER_SILENT_MS
+        near = [peer for peer in self._ready if peer != gateway and rows[peer]["doc"]["site"] == site]
+        up = {peer: rows[peer]["doc"] for peer in near if heard_ms.get(peer, since_ms - 1) >= since_ms}
+        uptimes = {peer: (doc.get("health") or {}).get("uptime_ms") for peer, doc in sorted(up.items())}
+        return {peer: up_ms for peer, up_ms in uptimes.items() if up_ms is not None and is_count(up_ms, MAX_UTC_MS)}
 
     def _can_more(self, doc: Message, announced: object) -> bool:
         """Whether the gateway's evaluator is another than we thought, so that other rules fit it. Raises Rejected."""
@@ -230,6 +240,7 @@ _SHOWN = (
     "uptime_ms",
     "version",
     "config",
+    "config_refused",
     "role",
     "rejected",
 )

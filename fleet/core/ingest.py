@@ -18,8 +18,8 @@ from fleet.wire.ranges import SeqRanges
 from fleet.wire.uplink import Message, Rejected
 
 if TYPE_CHECKING:
-    from fleet.core.conditions import Key
     from fleet.core.manager import FleetCore
+    from fleet.wire.terms import Key
 
 MOST_QUEUED = 1000  # batches; more are refused and come again
 # Of one transaction, so that nobody waits for one for long; the more it takes, the less each page of an index costs.

@@ -49,16 +49,10 @@ class Reports:
 
     def _on_decision(self, tx: Transaction, gateway: str, message: Message, raised: bool, now_ms: int) -> None:
         core = self._core
-        for name in ("alert", "sensor", "rule"):
-            uplink.text_of(message, name, 128)
-        for name in ("utc_ms", "reading_utc_ms"):
-            if message.get(name) is not None:
-                uplink.count_of(message, name)
-        if message.get("value") is not None:
-            uplink.check_value(message["value"])
-        if not core.registry.serves(gateway, message["sensor"]):
+        node = core.alerts.imported.check(message)
+        if node is not None and not core.registry.serves(gateway, node):
             raise Rejected("a decision about a node of another site")
-        row = core.alerts.import_decision(message, raised, tx.undo)
+        row = core.alerts.imported.take(message, gateway, node, raised, tx, now_ms)
         if row is not None:
             core.alarms.on_import(tx, row, now_ms)
 

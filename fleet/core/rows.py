@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-Value = int | float | bool | str
+from fleet.wire.terms import Value
 
 
 class Secret:

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 
 from firmware.wire.ids import valid_id, valid_metric
 from fleet.core.errors import Conflict, Unknown
-from fleet.core.rows import ReadingRow, Secret, Value
+from fleet.core.rows import ReadingRow, Secret
 from fleet.core.transaction import Transaction
 from fleet.core.vault import KEY_BYTES, Vault, VaultError
 from fleet.wire.condition import FLEET, SCOPES, metrics_of, subtrees
+from fleet.wire.terms import Value
 from fleet.wire.uplink import Message
 
 if TYPE_CHECKING:

@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from typing import Any
 
+from fleet.wire.terms import Undo
+
 After = Callable[[int], None]
 """Called with the time of the commit, in core milliseconds."""
-Undo = Callable[[], None]
 
 
 class Transaction:

@@ -16,7 +16,8 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESCCM, AESGCM
 
 from firmware.wire.sealing import TAG_BYTES, about_of, blob_of, nonce_of
-from fleet.core.rows import ReadingRow, Secret, Value
+from fleet.core.rows import ReadingRow, Secret
+from fleet.wire.terms import Value
 
 KEY_BYTES = 32
 NONCE_BYTES = 12

@@ -11,11 +11,12 @@ import orjson
 from sqlalchemy import Connection, func, select
 
 from fleet.core.manager import FleetCore
-from fleet.core.rows import ReadingRow, Secret, Value
+from fleet.core.rows import ReadingRow, Secret
 from fleet.core.vault import Vault, VaultError
 from fleet.host.opening import opened
 from fleet.host.readings import utc_text
 from fleet.host.tables import READINGS
+from fleet.wire.terms import Value
 
 MOST_METRICS = 256  # of one node, in the order of their names
 _COLUMNS = tuple(READINGS.c[name] for name in ("metric", "value", "unit", "utc_ms", "time_quality", "gateway"))

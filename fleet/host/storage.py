@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from sqlalchemy import URL, Connection, Insert, Select, Table, and_, delete, func, insert, select, tuple_
 from sqlalchemy.exc import SQLAlchemyError
 
-from fleet.core.rows import ReadingRow, Secret, Value, same_content
+from fleet.core.rows import ReadingRow, Secret, same_content
 from fleet.core.vault import Vault
 from fleet.host.bulk import insert_new
 from fleet.host.database import (
@@ -32,6 +32,7 @@ from fleet.host.migrate import known_versions, migrate, version
 from fleet.host.opening import opened
 from fleet.host.rule_state import latest_readings
 from fleet.host.tables import CORE_TABLES, IDENTITIES, LOG_TABLES, PROBE, READINGS, key_column
+from fleet.wire.terms import Value
 
 __all__ = ["Row", "Storage", "StorageError", "Write", "one_line", "row_key", "sqlite_url"]
 

@@ -42,7 +42,7 @@ def _check(tree: object, depth: int, scoped: bool) -> Condition:
         raise ValueError("a condition is an object of metric, op and value")
     check = _SHAPES.get(frozenset(map(str, tree)))
     if check is None:
-        raise ValueError(f"a condition is an object of metric, op and value, or {', '.join(_WORDS)}")
+        raise ValueError(f"a condition is an object of metric, op and value, or {', '.join(WORDS)}")
     if depth == 0:
         raise ValueError(f"nested deeper than {MAX_DEPTH}")
     check(tree, depth - 1, scoped)
@@ -140,7 +140,7 @@ _SHAPES: dict[frozenset[str], Callable[[Condition, int, bool], None]] = {
     frozenset({"count", "in", "op", "value"}): _quantified,
     frozenset({"avg", "in", "op", "value"}): _quantified,
 }
-_WORDS = ("rate", "absent", "and", "or", "not", "any", "all", "count", "avg")
+WORDS = ("rate", "absent", "and", "or", "not", "any", "all", "count", "avg")
 
 
 # --- what a checked tree is about -------------------------------------------------------------------------------------
@@ -189,4 +189,4 @@ def needs(tree: Condition) -> frozenset[str]:
 def _need(tree: Condition) -> str:
     if "for_ms" in tree:
         return "for"
-    return next((word for word in _WORDS if word in tree), "compare")
+    return next((word for word in WORDS if word in tree), "compare")

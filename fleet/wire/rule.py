@@ -14,12 +14,22 @@ cooldown_ms  after an episode that people were told of, others that begin within
 import json
 import re
 import string
+from collections.abc import Iterator
 from typing import Any
 
 from firmware.wire.ids import valid_id
 from firmware.wire.messages import MAX_TEXT_CHARS
 from firmware.wire.rules import CAPABILITIES, holds
-from fleet.wire.condition import MAX_SPAN_MS, Condition, check_condition, is_per_node, metrics_of, needs
+from fleet.wire.condition import (
+    MAX_SPAN_MS,
+    WORDS,
+    Condition,
+    check_condition,
+    is_per_node,
+    metrics_of,
+    needs,
+    subtrees,
+)
 from fleet.wire.uplink import Message, Rejected
 
 ACTIONS = ("alert", "notify", "command", "both", "none")
@@ -32,6 +42,8 @@ MAX_TARGETS = 100
 MAX_PARAMS_BYTES = 128  # with the rule's name it has to fit a node's message
 # Every evaluator can do this much; a gateway that announces nothing is taken to.
 BASE = frozenset(CAPABILITIES)
+# What a gateway announces that has `fleet.wire.watch`: all conditions, and it sends the commands of rules.
+ALL = (*CAPABILITIES, *WORDS, "for", "command")
 
 
 def check_rule(rule: Any) -> None:
@@ -117,7 +129,31 @@ def capable(rule: Message, capabilities: frozenset[str]) -> bool:
     """Whether an evaluator with these capabilities can judge the rule and act upon it by itself."""
     clear = rule.get("clear")
     asked = needs(rule["when"]) | (needs(clear) if clear else frozenset())
-    return asked <= capabilities and rule["action"] in ("alert", "notify", "none")
+    return asked <= capabilities and ("command" in capabilities or rule.get("command") is None)
+
+
+def is_plain(rule: Message) -> bool:
+    """Whether the rule only compares a metric, which needs no memory but whether its episode is open."""
+    clear = rule.get("clear")
+    return "metric" in rule["when"] and (not clear or "metric" in clear)
+
+
+def commands_of(rule: Message, node: str, raised: bool) -> Iterator[tuple[str, str, Message]]:
+    """Action, target and params of what a checked rule commands as its episode begins or ends; `node` is the
+    episode's. Only an alarm has an end."""
+    command: Message = {"action": "alert"} if rule.get("action") == "alert" else rule.get("command") or {}
+    sounds = command.get("action") == "alert"
+    if not command or not (raised or sounds):
+        return
+    state = {"state": "on" if raised else "off", "rule": rule["name"]} if sounds else {}
+    for target in command.get("targets") or [node]:
+        yield command["action"], target, command.get("params", {}) | state
+
+
+def scope_of(rule: Message) -> str:
+    """What a rule that is about no single node is about: the first scope in it."""
+    tree = rule.get("when")
+    return next((str(part["in"]) for part, _ in subtrees(tree) if "in" in part), "the fleet") if tree else "the fleet"
 
 
 def _check_words(rule: Message) -> None:

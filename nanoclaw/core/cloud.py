@@ -6,12 +6,14 @@
 from typing import TYPE_CHECKING
 
 from firmware.wire.outputs import Connect, Disconnect
-from firmware.wire.rules import CAPABILITIES
 from fleet.wire import uplink
+from fleet.wire.rule import ALL
 from fleet.wire.uplink import Message, Rejected
 from nanoclaw.core.budget import CONNECT_BYTES, TLS_CONNECT_BYTES, Budget, Now, wire_bytes
 from nanoclaw.core.lines import UP, Line, LineConfig
-from nanoclaw.core.uplink import OFFLINE, ONLINE
+from nanoclaw.core.mode import ANSWERED, CATCHING_UP, LATE, LOST, OFFLINE, ONLINE, SILENT
+
+REASONS = {LATE: "heartbeat timeout", SILENT: "heartbeat timeout", LOST: "connection lost"}
 
 if TYPE_CHECKING:
     from nanoclaw.core.gateway import GatewayCore
@@ -44,23 +46,50 @@ class Cloud:
         if line is None:
             return
         link.down(line, now_ms)
-        self._unless_hope(now_ms)
+        self._unless_up(now_ms)
 
-    def _unless_hope(self, now_ms: int) -> None:
-        link = self._core.uplink
-        if link.mode == ONLINE and not link.lines.hope(now_ms):
-            self._go_offline("connection lost", now_ms)
+    def _unless_up(self, now_ms: int) -> None:
+        if self._core.uplink.connection != UP:
+            self.happens(LOST, {}, now_ms)
 
     def on_answer(self, message: Message, now_ms: int) -> None:
         """The cloud answers a heartbeat. Raises Rejected."""
-        core = self._core
-        link = core.uplink
+        link = self._core.uplink
         if uplink.count_of(message, "n") > link.heartbeats or link.connection != UP:
             raise Rejected("answers a heartbeat that was never sent")
-        offline_ms = now_ms - link.offline_since_ms
-        if link.answered(now_ms):
-            core.event("gateway.online", {"offline_ms": offline_ms})
+        self.happens(ANSWERED, {}, now_ms)
+        self._core.failback.on_peers(message.get("up", {}), now_ms)
+
+    def happens(self, cause: str, fields: Message, now_ms: int) -> None:
+        """Something that may change the mode: `nanoclaw.core.mode` says how, and which event it is, with `fields`."""
+        core, link = self._core, self._core.uplink
+        answered_ms, offline_since_ms = link.answered_ms, link.offline_since_ms
+        row = link.happens(cause, core.forwarder.catching_up, now_ms)
+        if row is None:
+            return
+        if row.becomes == OFFLINE:
+            self._let_go(now_ms)
+        if cause in REASONS:
+            fields = {"reason": REASONS[cause], "silent_ms": now_ms - answered_ms}
+        elif cause == ANSWERED:
+            back = row.says == "gateway.online"
+            fields = {"offline_ms": now_ms - offline_since_ms} if back else {"silent_ms": now_ms - answered_ms}
+        core.event(row.says, fields)
+        if row.becomes == OFFLINE:
+            core.journal.write("offline", fields, now_ms)
+            core.decisions.take_over(now_ms)
+        elif row.says == "gateway.online":
+            core.journal.write("online", fields, now_ms)
             core.forwarder.start(now_ms)
+
+    def _let_go(self, now_ms: int) -> None:
+        """Nothing more is sent; a line that is up is stale."""
+        core, link = self._core, self._core.uplink
+        if link.connection == UP:
+            core.emit(Disconnect(link.port))
+            link.down(link.lines.used, now_ms)
+        core.outbox.ground()
+        core.forwarder.stop()
 
     def on_timer(self, now_ms: int) -> None:
         """Notice silence, send the heartbeat, dial, count."""
@@ -68,13 +97,15 @@ class Cloud:
         link = core.uplink
         self._count_all(now_ms)
         if link.mode != OFFLINE and now_ms >= link.silent_ms():
-            self._go_offline("heartbeat timeout", now_ms)
+            self.happens(SILENT, {}, now_ms)
+        elif link.mode in (ONLINE, CATCHING_UP) and now_ms >= link.late_ms():
+            self.happens(LATE, {}, now_ms)
         if link.connection == UP and link.heartbeat_due_ms is not None and now_ms >= link.heartbeat_due_ms:
             self._send_heartbeat(now_ms)
         for line in link.lines.overdue(now_ms):
             core.emit(Disconnect(line.port))
             link.down(line, now_ms)
-            self._unless_hope(now_ms)
+            self._unless_up(now_ms)
         next_line = link.lines.to_dial(link.answered_ms, now_ms)
         if next_line is not None:
             link.dial(next_line, now_ms)
@@ -85,21 +116,8 @@ class Cloud:
         n = core.uplink.beat(now_ms)
         health: Message = {"v": uplink.VERSION, "n": n, "boot": core.boot, "uptime_ms": now_ms - core.start_ms}
         health |= {"fleet": core.config.fleet_id, "site": core.config.site, "role": core.config.role}
-        health |= core.status() | {"config_hash": core.configuration.hash, "capabilities": list(CAPABILITIES)}
+        health |= core.status() | {"config_hash": core.configuration.hash, "capabilities": list(ALL)}
         core.send_hub("heartbeat", uplink.encode(health))
-
-    def _go_offline(self, reason: str, now_ms: int) -> None:
-        core = self._core
-        link = core.uplink
-        silent_ms = now_ms - link.answered_ms
-        link.lost(now_ms)
-        if link.connection == UP:
-            core.emit(Disconnect(link.port))
-            link.down(link.lines.used, now_ms)
-        core.outbox.ground()
-        core.forwarder.stop()
-        core.event("gateway.offline", {"reason": reason, "silent_ms": silent_ms})
-        core.decisions.take_over(now_ms)
 
     # --- what it costs --------------------------------------------------------------------------------------------
 

@@ -57,27 +57,46 @@ class Commands:
         node = core.nodes.get(kept["target"])
         utc_ms = core.utc_ms(now_ms)
         # Without UTC the cloud's own expiry has to do; an hour bounds what is kept here.
-        ttl_ms = NO_UTC_TTL_MS if utc_ms is None else kept["expires_utc_ms"] - utc_ms
+        expires_ms = kept["expires_utc_ms"]
+        ttl_ms = NO_UTC_TTL_MS if utc_ms is None or expires_ms is None else expires_ms - utc_ms
         if node is None or ttl_ms <= 0:
             core.stores.put(f"cmd:{kept['id']}", None)
             return
         ttl_ms = min(ttl_ms, messages.MAX_TTL_MS)
-        self.order(kept["action"], node, kept["params"], kept["by"], ttl_ms, now_ms, kept["id"])
+        self.order(kept["action"], node, kept["params"], kept["by"], ttl_ms, now_ms, kept["id"], kept=True)
 
     def _obey(self, action: str, command_id: str, params: Message, now_ms: int) -> None:
         """Do what the cloud wants of the gateway itself."""
         core = self._core
         status = "done"
         if action == "release":
-            core.monitor.release(uplink.text_of(params, "node"), uplink.count_of(params, "attach"))
+            core.monitor.release(uplink.text_of(params, "node"), uplink.count_of(params, "attach"), now_ms)
+        elif action == "answered":  # a node of ours told another gateway, which told the cloud
+            order = self._orders.answered(uplink.text_of(params, "id"), uplink.text_of(params, "node"))
+            if order is not None:
+                self._answered(order, {"status": uplink.text_of(params, "status")}, now_ms)
         else:
             status = "failed"
         core.forwarder.report("ack", {"id": command_id, "target": core.id, "status": status}, now_ms)
 
-    def order(self, action: str, node: Node, params: Message, by: str, ttl_ms: int, now_ms: int, order_id: str) -> None:
-        """Send a command to a node until it answers or `ttl_ms` are over."""
-        self._orders.add(Order(order_id, action, node.id, params, by, now_ms + ttl_ms))
+    def order(
+        self,
+        action: str,
+        node: Node,
+        params: Message,
+        by: str,
+        ttl_ms: int,
+        now_ms: int,
+        order_id: str,
+        kept: bool = False,
+    ) -> None:
+        """Send a command to a node until it answers or `ttl_ms` are over; `kept`: it is on disk."""
+        self._orders.add(Order(order_id, action, node.id, params, by, now_ms + ttl_ms, kept))
         self.on_timer(now_ms)
+
+    def waits_for(self, node: str) -> bool:
+        """Whether the node has a command to answer."""
+        return self._orders.waits_for(node)
 
     def hurry(self, node: Node, now_ms: int) -> None:
         """The node is (back) here: send its commands at once."""
@@ -91,10 +110,11 @@ class Commands:
             return
         ready, expired = self._orders.due(now_ms)
         for order in expired:
-            if order.by == "cloud":
+            if order.kept:
                 self._core.stores.put(f"cmd:{order.id}", None)
-            else:
+            if order.by == "gateway":
                 self._core.event("command.expired", _named(order))
+                self._core.journal.write("command-expired", _named(order), now_ms)
         for order in ready:
             self._send(order, now_ms)
         self.due_ms = self._orders.deadline_ms(now_ms)
@@ -137,10 +157,7 @@ class Commands:
         core = self._core
         order = self._orders.answered(message["id"], node.id)
         if order is not None and order.by == "gateway":
-            if message["status"] == "failed":
-                core.event("command.failed", _named(order) | {"reason": message.get("reason", "")})
-            else:
-                core.event("command.acknowledged", _named(order) | {"status": message["status"]})
+            self._answered(order, message, now_ms)
             return
         if message["id"].startswith(core.id + ":"):
             return  # our own alarm, answered a second time
@@ -149,6 +166,18 @@ class Commands:
         answer = {name: message[name] for name in ("id", "status", "reason") if message.get(name)}
         done = (("put", f"cmd:{order.id}", None),) if order is not None else ()
         core.forwarder.report("ack", answer | {"target": node.id}, now_ms, done)
+
+    def _answered(self, order: Order, answer: Message, now_ms: int) -> None:
+        """A command of our own is answered."""
+        core, failed = self._core, answer["status"] == "failed"
+        kind = "command.failed" if failed else "command.acknowledged"
+        told: Message = {"reason": answer.get("reason", "")} if failed else {"status": answer["status"]}
+        writes = [("put", f"cmd:{order.id}", None)] if order.kept else []
+        if failed or order.action not in ("alert", "rejoin"):
+            writes += core.journal.note(kind.replace(".", "-"), _named(order) | told, now_ms)
+        if writes:
+            core.stores.persist(writes, None)
+        core.event(kind, _named(order) | told)
 
 
 def _named(order: Order) -> Message:

@@ -48,6 +48,13 @@ class GatewayConfig:
     """The backlog goes up in batches of at most so many readings, one a second and one in flight."""
     late_ms: int = 90_000
     """Older readings are stored but decide nothing."""
+    for_lag_ms: int = 5_000
+    """Where no reading confirms that a condition held for as long as its rule wants, it is believed so much later."""
+    failback: Literal["never", "idle", "after"] = "never"
+    """When nodes that fled here go back to their home (`nanoclaw.core.failback`)."""
+    failback_after_ms: int = 600_000
+    failback_hold_ms: int = 300_000
+    """A home that is up again counts only after so long without a break."""
     modes: Mapping[str, str] = field(default_factory=dict)
     """By metric what goes up, for metered uplinks (`nanoclaw.core.reduction`); raw where nothing is said."""
     unchanged_ms: int = 900_000

@@ -6,9 +6,9 @@ import orjson
 
 from fleet.wire import uplink
 from fleet.wire.uplink import Message
+from nanoclaw.core.mode import BEHIND, CAUGHT_UP
 from nanoclaw.core.outbox import REPORT, Batch, Item, statistics
 from nanoclaw.core.stores import Then
-from nanoclaw.core.uplink import ONLINE
 
 if TYPE_CHECKING:
     from nanoclaw.core.gateway import GatewayCore
@@ -23,7 +23,8 @@ class Forwarder:
     def __init__(self, core: "GatewayCore") -> None:
         self._core = core
         self.due_ms: int | None = None
-        self._catching_up = False
+        self.catching_up = False
+        """Whether kept readings are on their way."""
         self._catchup_due_ms = 0
         self._caught: list[int] = [0, 0]
         self._unstored: list[tuple[int, bytes, list[Any]]] = []
@@ -34,18 +35,25 @@ class Forwarder:
         core = self._core
         for item in core.outbox.reports.values():
             self._send_report(item, now_ms)
-        backlog = len(core.outbox.waiting) if core.outbox.backlog(core.intake.window_first_id) else 0
-        if backlog:
-            self._catching_up = True
-            self._caught = [0, 0]
-            core.event("gateway.catching-up", {"readings": backlog})
+        if core.outbox.backlog(core.intake.window_first_id):
+            self._begin_catchup(now_ms)
         self._catchup_due_ms = now_ms
         self._arm(now_ms)
 
+    def _begin_catchup(self, now_ms: int) -> None:
+        self.catching_up = True
+        self._caught = [0, 0]
+        self._core.cloud.happens(BEHIND, {"readings": len(self._core.outbox.waiting)}, now_ms)
+
     def stop(self) -> None:
         """The cloud is gone; everything in flight waits again."""
-        self._catching_up = False
+        self.catching_up = False
         self.due_ms = self._store_due_ms
+
+    @property
+    def next_name(self) -> str:
+        """The name of the report that is made next."""
+        return f"{self._core.id}-{self._core.boot:x}-r{self._core.outbox.next_id}"
 
     def report(
         self, verb: str, message: Message, now_ms: int, writes: tuple[Any, ...] = (), then: Then | None = None
@@ -55,9 +63,8 @@ class Forwarder:
         `writes` go to the disk with it; `then(now_ms)` follows, also when the disk refuses (and is tried again).
         """
         core = self._core
-        item_id = core.outbox.next_id
+        name, item_id = self.next_name, core.outbox.next_id
         core.outbox.next_id += 1
-        name = f"{core.id}-{core.boot:x}-r{item_id}"
         message = {"v": uplink.VERSION, "item": name, "utc_ms": core.utc_ms(now_ms)} | message
         self._store_report(item_id, uplink.encode({"verb": verb, "message": message}), list(writes), then)
 
@@ -103,8 +110,8 @@ class Forwarder:
             return
         while self._send_new(below, first_id, uplink.MAX_BATCH_READINGS, True, now_ms):
             pass
-        if not self._catching_up and self._core.outbox.backlog(first_id):
-            self._catching_up = True
+        if not self.catching_up and self._core.outbox.backlog(first_id):
+            self._begin_catchup(now_ms)
             self._catchup_due_ms = now_ms
         self._arm(now_ms)
 
@@ -123,7 +130,7 @@ class Forwarder:
         core.event("batch.acknowledged", {"batch": name, "readings": len(batch.items)})
         if not batch.live:
             self._caught = [self._caught[0] + 1, self._caught[1] + len(batch.items)]
-        self._finish_catchup()
+        self._finish_catchup(now_ms)
         self._arm(now_ms)
 
     def on_timer(self, now_ms: int) -> None:
@@ -150,10 +157,10 @@ class Forwarder:
 
     @property
     def _online(self) -> bool:
-        return self._core.uplink.mode == ONLINE
+        return self._core.uplink.talking
 
     def _catch_up(self, now_ms: int) -> None:
-        if not self._catching_up or now_ms < self._catchup_due_ms or self._backlog_flying():
+        if not self.catching_up or now_ms < self._catchup_due_ms or self._backlog_flying():
             return
         core = self._core
         wait_ms = min(core.cloud.backlog_wait_ms(now_ms), LOOK_AGAIN_MS)  # another line may be in use by then
@@ -161,14 +168,14 @@ class Forwarder:
         if not wait_ms and not self._send_new(
             core.intake.window_first_id, 0, core.config.catchup_readings, False, now_ms
         ):
-            self._finish_catchup()
+            self._finish_catchup(now_ms)
 
-    def _finish_catchup(self) -> None:
+    def _finish_catchup(self, now_ms: int) -> None:
         core = self._core
-        if not self._catching_up or self._backlog_flying() or core.outbox.backlog(core.intake.window_first_id):
+        if not self.catching_up or self._backlog_flying() or core.outbox.backlog(core.intake.window_first_id):
             return
-        self._catching_up = False
-        core.event("gateway.caught-up", {"batches": self._caught[0], "readings": self._caught[1]})
+        self.catching_up = False
+        core.cloud.happens(CAUGHT_UP, {"batches": self._caught[0], "readings": self._caught[1]}, now_ms)
 
     def _backlog_flying(self) -> bool:
         return any(not batch.live for batch in self._core.outbox.flying.values())
@@ -203,6 +210,6 @@ class Forwarder:
         due_ms = [min(sent_ms) + core.config.resend_ms] if sent_ms else []
         if self._store_due_ms is not None:
             due_ms.append(self._store_due_ms)
-        if self._catching_up and not self._backlog_flying():
+        if self.catching_up and not self._backlog_flying():
             due_ms.append(max(now_ms, self._catchup_due_ms))
         self.due_ms = min(due_ms) if due_ms else None

@@ -17,8 +17,10 @@ from nanoclaw.core.config import GatewayConfig
 from nanoclaw.core.configuration import Configuration
 from nanoclaw.core.dating import Dating
 from nanoclaw.core.decisions import Decisions
+from nanoclaw.core.failback import Failback
 from nanoclaw.core.forwarder import Forwarder
 from nanoclaw.core.intake import Intake
+from nanoclaw.core.journal import Journal
 from nanoclaw.core.lora.port import PORT as LORA
 from nanoclaw.core.lora.port import LoraPort
 from nanoclaw.core.monitor import Monitor
@@ -58,8 +60,10 @@ class GatewayCore:
         self.recent = Recent(self)
         self.intake = Intake(self, now_ms)
         self.forwarder = Forwarder(self)
+        self.journal = Journal(self)
         self.decisions = Decisions(self)
         self.monitor = Monitor(self)
+        self.failback = Failback(self)
         self.lora = None if config.lora is None else LoraPort(self, config.lora, rng)
         self.rejected = 0
         self._topics = NodeTopics()
@@ -107,6 +111,7 @@ class GatewayCore:
         if self._running:
             self.dating.correct(now_ms)
             self.recent.on_utc(now_ms)
+            self.decisions.state.on_utc(now_ms)
 
     def stored(self, token: int, now_ms: int) -> None:
         """The Store with this token is durable."""
@@ -128,6 +133,8 @@ class GatewayCore:
         self.monitor.on_timer(now_ms)
         self.forwarder.on_timer(now_ms)
         self.commands.on_timer(now_ms)
+        self.decisions.on_timer(now_ms)
+        self.failback.on_timer(now_ms)
         if self.lora is not None:
             self.lora.on_timer(now_ms)
 
@@ -144,6 +151,8 @@ class GatewayCore:
             self.forwarder.due_ms,
             self.commands.due_ms,
             self.stores.due_ms,
+            self.decisions.due_ms,
+            self.failback.due_ms,
             None if self.lora is None else self.lora.due_ms,
         )
         for other_ms in others:
@@ -174,6 +183,8 @@ class GatewayCore:
             "version": VERSION,
         }
         lines = self.uplink.lines.all
+        if self.configuration.refused is not None:
+            told["config_refused"] = self.configuration.refused
         if len(lines) > 1 or lines[0].budget is not None:
             told["uplinks"] = self.uplink.view(self.config.window_ms)
         return told
@@ -232,7 +243,8 @@ class GatewayCore:
         self.dating.correct(now_ms)
         self.intake.dropped = self.slots.get("dropped", 0)
         self.reduction.restore(self.slots.get("summarised"))
-        self.decisions.restore(self.slots.get("episodes"))
+        self.journal.restore()
+        self.decisions.restore(self.slots, now_ms)
         self.commands.restore(now_ms)
         self.slots.clear()
         self.cloud.on_timer(now_ms)

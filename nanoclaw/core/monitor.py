@@ -34,12 +34,15 @@ class Monitor:
         ):  # nearly always: nothing is new but that it lives, and nobody's deadline comes nearer
             node.n = heartbeat["n"]
             node.heard_ms = now_ms
+            node.backlog = heartbeat["backlog"]
             return
         known = (node.state, node.attach, node.boot)
         node.air = air
         node.learn_boot(heartbeat["boot"], heartbeat["uptime_ms"], self._core.utc_ms(now_ms))
         joins = heartbeat["n"] == 1 or known[0] != "up" or heartbeat["attach"] != node.attach
         self._present(node, heartbeat, now_ms)
+        if node.attach != known[1] or node.state != "up":
+            self._core.failback.on_join(node, now_ms)
         node.interval_ms = heartbeat["interval_ms"]
         node.heard_ms = now_ms
         node.backlog = heartbeat["backlog"]
@@ -65,17 +68,18 @@ class Monitor:
             raise Rejected("malformed")
         node.learn_boot(found["boot"], found["uptime_ms"], self._core.utc_ms(now_ms))
 
-    def let_go(self, node: Node) -> None:
+    def let_go(self, node: Node, now_ms: int) -> None:
         """Another gateway looks after the node from now on."""
         node.state = "released"
         node.held_ms = None
         self._core.stores.put(f"node:{node.id}", node.as_slot())
+        self._core.decisions.on_left(node.id, now_ms)
 
-    def release(self, node_id: str, attach: int) -> None:
+    def release(self, node_id: str, attach: int, now_ms: int) -> None:
         """The cloud says that the node joined another gateway, with a later attach count."""
         node = self._core.nodes.get(node_id)
         if node is not None and node.attach < attach and node.state != "released":
-            self.let_go(node)
+            self.let_go(node, now_ms)
 
     def on_timer(self, now_ms: int) -> None:
         """Declare down what has been silent too long."""

@@ -8,14 +8,18 @@ AGAIN_MS = 10_000
 class Order:
     """One command to one node."""
 
-    __slots__ = ("action", "aired_ms", "by", "expires_ms", "id", "params", "sent_ms", "target")
+    __slots__ = ("action", "aired_ms", "by", "expires_ms", "id", "kept", "params", "sent_ms", "target")
 
-    def __init__(self, order_id: str, action: str, target: str, params: dict[str, Any], by: str, expires_ms: int):
+    def __init__(
+        self, order_id: str, action: str, target: str, params: dict[str, Any], by: str, expires_ms: int, kept: bool
+    ) -> None:
+        """`kept`: it is on disk, until it is answered or expires."""
         self.id = order_id
         self.action = action
         self.target = target
         self.params = params
         self.by = by
+        self.kept = kept
         self.expires_ms = expires_ms
         self.sent_ms: int | None = None
         self.aired_ms: int | None = None  # when it was last in the answer to a frame
@@ -56,6 +60,10 @@ class Orders:
         """Of those for this node, the one that was not sent by radio for longest."""
         waiting = [order for order in self._orders.values() if order.target == target]
         return min(waiting, key=lambda order: -1 if order.aired_ms is None else order.aired_ms, default=None)
+
+    def waits_for(self, target: str) -> bool:
+        """Whether there is one for `target`."""
+        return any(order.target == target for order in self._orders.values())
 
     def hurry(self, target: str) -> None:
         """The node is (back) here: send its commands at once."""

@@ -1,21 +1,15 @@
-"""Whether the cloud is there: the gateway's own view, as a table.
+"""The uplink: heartbeat clock and mode (`nanoclaw.core.mode`), over the lines (`nanoclaw.core.lines`).
 
-| mode     | becomes  | when                                                                             |
-|----------|----------|----------------------------------------------------------------------------------|
-| starting | online   | a heartbeat is answered                                                          |
-| starting | offline  | 90 s pass without an answer                                                      |
-| online   | offline  | every line is down, or 90 s pass after the last answer (at 90 s is in time)      |
-| offline  | online   | a heartbeat is answered                                                          |
-
-Beside it each line (`nanoclaw.core.lines`) is down, connecting or up. Going offline while one is up means that it is
-stale: it is dropped and dialled again.
+Each line is down, connecting or up. Going offline while one is up means that it is stale: it is dropped and dialled
+again.
 """
 
 from nanoclaw.core.lines import DOWN, UP, Line, LineConfig, Lines
+from nanoclaw.core.mode import ANSWERED, CATCHING_UP, OFFLINE, ONLINE, PROBING, Row, step
 
-STARTING, ONLINE, OFFLINE = "starting", "online", "offline"
 SUSPECT_HEARTBEATS = 2
 SUSPECT_MORE_MS = 5_000
+LATE_MORE_MS = 10_000
 
 
 class Uplink:
@@ -31,14 +25,16 @@ class Uplink:
         now_ms: int,
     ) -> None:
         """`kept`: of metered lines, by name, what they had spent before a restart."""
-        self.mode = STARTING
+        self.mode = PROBING
+        self._new = True  # the cloud has not answered since the start
         self.heartbeat_ms = heartbeat_ms
         self.offline_after_ms = offline_after_ms
         self.answered_ms = now_ms
         self.offline_since_ms = now_ms
         self.heartbeats = 0
         self.heartbeat_due_ms: int | None = None
-        self.lines = Lines(configs, SUSPECT_HEARTBEATS * heartbeat_ms + SUSPECT_MORE_MS, rng, kept, now_ms)
+        self._suspect_ms = SUSPECT_HEARTBEATS * heartbeat_ms + SUSPECT_MORE_MS
+        self.lines = Lines(configs, self._suspect_ms, rng, kept, now_ms)
         self.due_ms = now_ms
 
     @property
@@ -58,12 +54,28 @@ class Uplink:
             due.append(self.heartbeat_due_ms)
         if self.mode != OFFLINE:
             due.append(self.silent_ms())
+        if self.mode in (ONLINE, CATCHING_UP):
+            due.append(self.late_ms())
         # With a line there is always something: an attempt, a pause, or the next heartbeat.
         self.due_ms = min(due_ms for due_ms in due if due_ms is not None)
 
     def silent_ms(self) -> int:
         """When the silence has lasted too long."""
         return self.answered_ms + self.offline_after_ms + 1
+
+    def late_ms(self) -> int:
+        """When an answer is late: when another line, if there is one, has had its chance."""
+        return self.answered_ms + self._suspect_ms + LATE_MORE_MS
+
+    @property
+    def alone(self) -> bool:
+        """Whether the gateway decides by itself."""
+        return self.mode == OFFLINE
+
+    @property
+    def talking(self) -> bool:
+        """Whether readings and reports go up; that the cloud is in doubt does not stop them."""
+        return self.mode != OFFLINE and not self._new
 
     def dial(self, line: Line, now_ms: int) -> None:
         """An attempt to connect starts."""
@@ -91,22 +103,18 @@ class Uplink:
         self._reschedule()
         return self.heartbeats
 
-    def answered(self, now_ms: int) -> bool:
-        """The cloud answered; whether that ends an offline time (or the start)."""
-        self.answered_ms = now_ms
-        was = self.mode
-        self.mode = ONLINE
+    def happens(self, cause: str, behind: bool, now_ms: int) -> Row | None:
+        """What `cause` changes, which is done; `behind`: kept readings wait."""
+        if cause == ANSWERED:
+            self.answered_ms = now_ms
+        row = step(self.mode, cause, self._new, self.lines.hope(now_ms), behind)
+        if row is not None:
+            if row.becomes == OFFLINE:
+                self.offline_since_ms = now_ms
+            self.mode = row.becomes
+        self._new = self._new and cause != ANSWERED
         self._reschedule()
-        return was != ONLINE
-
-    def lost(self, now_ms: int) -> bool:
-        """The cloud is gone; whether that is news."""
-        if self.mode == OFFLINE:
-            return False
-        self.mode = OFFLINE
-        self.offline_since_ms = now_ms
-        self._reschedule()
-        return True
+        return row
 
     def view(self, window_ms: int) -> list[dict[str, object]]:
         """The lines for people: name, state, whether in use, and of metered ones what was spent today."""

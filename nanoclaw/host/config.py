@@ -6,12 +6,13 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from firmware.hosting.config import ConfigError, Table, load_toml
 from firmware.hosting.tls import ClientTls
 from firmware.wire.ids import valid_metric
 from nanoclaw.core.config import GatewayConfig
+from nanoclaw.core.failback import NEVER, POLICIES, Policy
 from nanoclaw.core.lines import LineConfig
 from nanoclaw.core.reduction import MODES
 from nanoclaw.host.lora_config import LORA_KEYS, LoraSettings, lora_settings
@@ -72,6 +73,11 @@ enabled = true
 # window_ms = 60000
 # offline_after_ms = 90000
 # outbox_max_readings = 200000
+# failback_after_ms = 600000
+# failback_hold_ms = 300000      # a home counts only when it has been up for so long without a break
+
+[failback]                       # when nodes that fled here go back to their home, which the cloud hears again
+policy = "never"                 # "idle": when nothing is under way; "after": when it has been up for a while
 
 [modes]                          # what goes up a metered uplink, by metric; raw where nothing is said
 # temp = "summary"               # count, min, mean and max of each minute
@@ -87,6 +93,7 @@ _KEYS = {
     "lora": LORA_KEYS,
     "discovery": ("enabled", "interface"),
     "monitor": ("host", "port"),
+    "failback": ("policy",),
 }
 MB = 1_000_000
 _MAX_TUNING = 2**31 - 1
@@ -169,7 +176,7 @@ def _settings(tables: Mapping[str, Table], with_lora: bool) -> GatewaySettings:
     data, tls = local.path("data"), uplink.boolean("tls", False)
     ways, local_host = _ways(uplink, tables["backup"], tls), local.text("host", "127.0.0.1")
     lora, radio = lora_settings(tables["lora"], with_lora)
-    core = _core(tables["gateway"], tables["tuning"], tables["modes"], ways, tls)
+    core = _core(tables["gateway"], tables["tuning"], tables["modes"], ways, tls, tables["failback"])
     return GatewaySettings(
         core=dataclasses.replace(core, lora=radio),
         ways=ways,
@@ -236,7 +243,9 @@ def _tls(uplink: Table, directory: Path) -> ClientTls:
     return ClientTls(uplink.path("ca") if uplink.has("ca") else directory / "ca.crt", certificate, key)
 
 
-def _core(gateway: Table, tuning: Table, modes: Table, ways: tuple[Way, ...], tls: bool) -> GatewayConfig:
+def _core(
+    gateway: Table, tuning: Table, modes: Table, ways: tuple[Way, ...], tls: bool, failback: Table
+) -> GatewayConfig:
     numbers = {field.name: field for field in dataclasses.fields(GatewayConfig) if field.type in (int, "int")}
     given: dict[str, Any] = {name: tuning.integer(name, 1, _MAX_TUNING) for name in numbers if tuning.has(name)}
     role = gateway.choice("role", ("primary", "secondary"), "primary")
@@ -246,6 +255,7 @@ def _core(gateway: Table, tuning: Table, modes: Table, ways: tuple[Way, ...], tl
         fleet_id=gateway.identity("fleet", "clawland"),
         site=gateway.identity("site", "site-01"),
         role="primary" if role == "primary" else "secondary",
+        failback=cast(Policy, failback.choice("policy", POLICIES, NEVER)),
         modes={metric: modes.choice(metric, MODES) for metric in _metrics(modes)},
         lines=tuple(LineConfig(way.name, way.daily_mb * MB if way.daily_mb else None, tls) for way in ways),
         **given,

@@ -8,10 +8,10 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 
 from firmware.hosting.trace import Tracer
+from nanoclaw.core.mode import MODES
 from nanoclaw.host.lora_metrics import lora_metrics
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-MODES = ("starting", "online", "offline")
 _P = "clawland_gateway_"
 
 

@@ -18,6 +18,7 @@ _KEYS = {
     "role": "gateway.role",
     "modes": "modes",
     "lora": "lora",
+    "failback": "failback.policy",
     "seed": "gateway.seed",
     "local_host": "local.host",
     "local_port": "local.port",

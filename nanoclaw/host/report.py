@@ -6,7 +6,6 @@ from typing import Any
 
 from firmware.hosting.clock import Clock
 from nanoclaw.core.gateway import GatewayCore
-from nanoclaw.core.uplink import ONLINE
 from nanoclaw.host.config import GatewaySettings
 from nanoclaw.host.hub_ports import HubPorts
 from nanoclaw.host.status import moved_aside
@@ -57,7 +56,7 @@ class Report:
     def answered_utc_ms(self) -> int | None:
         """When the cloud last answered, in this run or an earlier one."""
         link = self._core.uplink
-        if link.mode != ONLINE and link.answered_ms <= self._core.start_ms:
+        if not link.talking and link.answered_ms <= self._core.start_ms:
             return self._answered_before_ms
         return self._clock.utc_ms() - (self._clock.now_ms() - link.answered_ms)
 

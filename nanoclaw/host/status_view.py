@@ -68,6 +68,9 @@ def table(found: dict[str, Any], utc_ms: int | None = None) -> list[tuple[str, s
     rows.append(("cloud", _cloud(found, utc_ms)))
     rows.append(("outbox", _outbox(found)))
     rows += [("moved", f"{name}: an outbox that could not be read") for name in found.get("moved_aside", [])]
+    refused = found.get("config_refused")
+    if refused:
+        rows.append(("refused", f"configuration {refused['version']}: {refused['reason']}"))
     rows.append(
         ("versions", f"nanoclaw {found.get('version')}, configuration {found.get('config')} of the fleet manager")
     )

@@ -214,6 +214,48 @@ def test_the_join_survives_a_power_loss() -> None:
     assert board.of(Connect)[0].target == FALLBACK["target"]
 
 
+def at_the_fallback() -> Board:
+    board = silent_board()
+    board.at(90_001)
+    board.found(FALLBACK)
+    board.link_up()
+    board.alive()
+    board.forget()
+    return board
+
+
+def test_told_to_rejoin_a_node_answers_and_goes_home_with_a_higher_join_count_on_flash() -> None:
+    board = at_the_fallback()
+    board.command("rejoin", "gateway-02:1:1", gateway=HOME["id"])
+    assert board.sent("ack")[-1]["status"] == "done"
+    kinds = [type(o).__name__ for o in board.outputs]
+    assert kinds.index("Disconnect") < kinds.index("Connect")
+    assert board.of(Connect)[-1].target == HOME["target"]
+    assert board.flash.slots["attach"] == {"n": 3, "gateway": HOME}
+    board.forget()
+    board.link_up()
+    assert board.sent("heartbeat")[-1]["attach"] == 3
+    assert board.sent("ack") == [{"id": "gateway-02:1:1", "status": "done"}], "and there once more"
+    board.alive()
+    assert board.events("failover.joined") == [{"gateway": "gateway-01", "attach": 3}]
+
+
+def test_a_node_that_finds_nobody_at_home_comes_back() -> None:
+    board = at_the_fallback()
+    board.command("rejoin", "gateway-02:1:1", gateway=HOME["id"])
+    board.at(board.now_ms + 90_001)
+    assert board.of(Scan)
+    board.found(FALLBACK)
+    assert board.of(Connect)[-1].target == FALLBACK["target"] and board.flash.slots["attach"]["n"] == 4
+
+
+def test_a_node_goes_to_its_home_and_nowhere_else() -> None:
+    board = at_the_fallback()
+    board.command("rejoin", "gateway-02:1:1", gateway="gateway-07")
+    assert board.sent("ack")[-1] == {"id": "gateway-02:1:1", "status": "failed", "reason": "not its home"}
+    assert not board.of(Connect)
+
+
 def test_a_gateway_that_speaks_up_during_the_scan_is_kept() -> None:
     board = silent_board()
     board.at(90_001)

@@ -7,12 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from firmware.wire.rules import holds
-from fleet.core.conditions import Sample, in_scope
 from fleet.core.transaction import Transaction
-from fleet.core.wakes import Wakes
-from fleet.core.watch import Watch
 from fleet.wire.condition import is_per_node, metrics_of
 from fleet.wire.expression import parse
+from fleet.wire.terms import Sample, in_scope
+from fleet.wire.wakes import Wakes
+from fleet.wire.watch import Watch
 
 NODES = {"n1": "barn", "n2": "barn", "n3": "yard"}
 LAG_S = 7

@@ -14,7 +14,7 @@ DAY_MS = 86_400_000
         HOT | {"name": "odd", "when": {"metric": "temp", "op": "about", "value": 30}},
         HOT | {"name": "odd", "action": "explode"},
         HOT | {"name": "odd", "when": "temp > 30"},
-        HOT | {"name": "odd", "when": {"absent": "temp", "over_ms": 60_000}, "clear": None},
+        HOT | {"name": "odd", "when": {"median": "temp", "over_ms": 60_000}, "clear": None},
     ],
     ids=["operator", "action", "text", "more than it can do"],
 )

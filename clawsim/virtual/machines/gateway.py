@@ -45,8 +45,15 @@ class GatewayMachine(Machine):
         plan = self.plan
         fleet_id = self.world.plan.fleet_id
         identity = {"id": plan.id, "key": self.key, "fleet_id": fleet_id, "site": plan.site}
-        lora = LoraConfig() if self._has_radio() else None
-        return GatewayConfig(**identity, role=plan.role, modes=dict(plan.modes), lora=lora)
+        return GatewayConfig(
+            **identity,
+            role=plan.role,
+            modes=dict(plan.modes),
+            failback=plan.failback,
+            failback_after_ms=plan.failback_after_ms,
+            failback_hold_ms=plan.failback_hold_ms,
+            lora=LoraConfig() if self._has_radio() else None,
+        )
 
     @property
     def starts(self) -> int:

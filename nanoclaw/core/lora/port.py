@@ -55,14 +55,14 @@ class LoraPort:
         """When `on_timer` is wanted next."""
         return self.windows.due_ms
 
-    def configure(self, answers: list[str]) -> None:
+    def configure(self, answers: list[str], now_ms: int) -> None:
         """The nodes may be others now, and so may those that this gateway answers."""
         core = self._core
         self._answers = frozenset(answers)
         self._keys.configure({node.id: node.key for node in core.nodes.values()})
         for node in core.nodes.values():
             if node.air and node.id not in self._answers and node.state in ("up", "down"):
-                core.monitor.let_go(node)
+                core.monitor.let_go(node, now_ms)
 
     def receive(self, address: str, data: bytes, now_ms: int) -> None:
         """A datagram from `address` ("host:port")."""

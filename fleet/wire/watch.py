@@ -1,20 +1,21 @@
 """Rules that need more than a comparison: evaluated with every reading that they are about, and when time is up.
 
 `for` holds by the times of the readings: a condition that was true from one reading to another, `for` later. Where no
-reading follows, the core waits a window and the way up longer before it takes the silence for a yes.
+reading follows, the silence is taken for a yes after `for_lag_ms` more: in the cloud a window and the way up.
+
+A fleet manager evaluates them for its whole fleet, a gateway for the nodes that it serves.
 """
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Protocol
 
 from firmware.wire.rules import episode_id
-from fleet.core.conditions import Facts, InScope, Key, Sample, Scoped, Term, absences_of, term_of
-from fleet.core.rows import Value
-from fleet.core.transaction import Transaction
-from fleet.core.wakes import Wakes
-from fleet.wire.condition import FLEET, is_per_node, metrics_of
+from fleet.wire.condition import FLEET
+from fleet.wire.terms import Facts, InScope, Key, Sample, Scoped, Undo
 from fleet.wire.uplink import Message
+from fleet.wire.wakes import Wakes
+from fleet.wire.watched import Change, Moment, Since, Watched
 
 AGAIN_MS = 5_000
 NO_NODE = ""  # the subject of a rule that is about no single node
@@ -22,59 +23,14 @@ Subject = tuple[str, str]
 """Rule and node."""
 
 
-class Change(NamedTuple):
-    """An episode begins or ends."""
+class Changes(Protocol):
+    """What a look at the rules changes: rows to be written, and how to undo it if they cannot be."""
 
-    rule: Message
-    episode: str
-    raised: bool
-    node: str
-    value: Value | None
-    at_ms: int
+    undo: list[Undo]
+    writes: list[Any]
 
-
-class Since(NamedTuple):
-    """Since when a condition with `for` holds, and the reading that made it so, which names the episode."""
-
-    at_ms: int
-    node: str
-    boot: int
-    seq: int
-
-
-class Moment(NamedTuple):
-    """What is the matter: a sample of a node, or (then it is its latest) that time has passed for it."""
-
-    node: str
-    sample: Sample
-    at_ms: int
-    now_ms: int
-    sampled: bool
-
-
-class Watched:
-    """One rule with its terms."""
-
-    def __init__(self, rule: Message, facts: Facts) -> None:
-        when, clear = rule["when"], rule.get("clear")
-        self.rule, self.name = rule, str(rule["name"])
-        self.for_ms: int = when.get("for_ms", 0)
-        self.per_node = is_per_node(when)
-        self.metrics = frozenset(metrics_of(when))
-        self.when = term_of(when, facts)
-        self.clear = term_of(clear, facts) if clear else None
-        leaves = [*self.when.leaves, *(self.clear.leaves if self.clear else ())]
-        self.scopes = [leaf for leaf in leaves if isinstance(leaf, Scoped)]
-        self.own_metrics = {leaf.metric for leaf in leaves if not isinstance(leaf, Scoped)}
-        absences = [one for term in (self.when, self.clear) if term for one in absences_of(term)]
-        self.absences = absences + [one for scope in self.scopes for one in scope.absences]
-        self.told: Term = next((leaf for leaf in leaves if self.per_node and leaf not in self.scopes), leaves[0])
-
-    def ended(self, node: str, now_ms: int) -> bool:
-        """Whether an open episode ends."""
-        if self.clear is not None:
-            return self.clear.judge(node, now_ms) is True
-        return self.when.judge(node, now_ms) is False
+    def upsert(self, table: str, row: Message) -> None:
+        """Write a row as it is now."""
 
 
 class Watch:
@@ -86,6 +42,8 @@ class Watch:
         self.metrics: frozenset[str] = frozenset()
         self.open: dict[Subject, str] = {}
         self.since: dict[Subject, Since] = {}
+        self.settles_ms: dict[Subject, int] = {}
+        """Until when an episode that somebody else began does not end: what was seen there is on its way."""
         self.wakes: Wakes[Subject] = Wakes()
         self.utc_offset_ms = 0  # rows are in UTC, everything here in core time
         self._rules: dict[str, Watched] = {}
@@ -114,6 +72,12 @@ class Watch:
             if doc["rule"] in self._rules:
                 self.since[doc["rule"], doc["subject"]] = since
 
+    def settle(self, subject: Subject, now_ms: int, undo: list[Undo]) -> None:
+        """The episode was begun by somebody else, who saw more than has arrived here."""
+        undo.append(partial(_put_back, self.settles_ms, subject, self.settles_ms.get(subject)))
+        self.settles_ms[subject] = now_ms + self._for_lag_ms
+        self.wakes.set(subject, self.settles_ms[subject])
+
     def learn(self, samples: Iterable[tuple[Key, Sample]], now_ms: int) -> None:
         """What was known before the rules were: nothing begins or ends now, but it is looked at on the next timer."""
         nodes = set()
@@ -138,12 +102,24 @@ class Watch:
             for subject in self._lookers(watched) if watched.scopes else ():
                 self.wakes.set((watched.name, subject), now_ms)
 
-    def forget(self, node: str, tx: Transaction) -> None:
+    def end_waits(self, node: str, tx: Changes) -> None:
         """The node is no more: nothing about it is on its way to be."""
         for subject in [subject for subject in self.since if subject[1] == node]:
             self._set_since(subject, None, tx)
 
-    def on_sample(self, key: Key, sample: Sample, now_ms: int, tx: Transaction) -> list[Change]:
+    def forget(self, node: str, now_ms: int) -> None:
+        """The node is somebody else's now: nothing is known of it, and what is open about it ends without a word."""
+        for key in [key for key in self.facts.latest if key[0] == node]:
+            del self.facts.latest[key]
+            self.facts.history.pop(key, None)
+        for name, watched in self._rules.items():
+            self.open.pop((name, node), None)
+            self.since.pop((name, node), None)
+            self._refresh(watched.scopes, node, now_ms)
+            if not watched.per_node:
+                self.wakes.set((name, NO_NODE), now_ms)
+
+    def on_sample(self, key: Key, sample: Sample, now_ms: int, tx: Changes) -> list[Change]:
         """A newer reading of a metric that is watched."""
         moment = Moment(key[0], sample, sample.at_ms, now_ms, True)
         found: list[Change] = []
@@ -155,7 +131,7 @@ class Watch:
             found += self._look(watched, moment, tx)
         return found
 
-    def on_timer(self, now_ms: int, tx: Transaction) -> list[Change]:
+    def on_timer(self, now_ms: int, tx: Changes) -> list[Change]:
         """Time is up for some."""
         found: list[Change] = []
         for name, node in self.wakes.take(now_ms):
@@ -165,7 +141,7 @@ class Watch:
                 found += self._look(watched, Moment(node, sample, now_ms, now_ms, False), tx)
         return found
 
-    def _look(self, watched: Watched, moment: Moment, tx: Transaction) -> Iterator[Change]:
+    def _look(self, watched: Watched, moment: Moment, tx: Changes) -> Iterator[Change]:
         """Judge the rule for everybody whom the moment concerns."""
         # Undone, all of them are looked at again: what a timer could not commit, not before the database had a rest.
         again_ms = moment.now_ms + (0 if moment.sampled else AGAIN_MS)
@@ -198,12 +174,13 @@ class Watch:
             return {NO_NODE}
         return {node for node, metric in self.facts.latest if metric in watched.own_metrics}
 
-    def _step(self, watched: Watched, node: str, moment: Moment, tx: Transaction) -> Change | None:
+    def _step(self, watched: Watched, node: str, moment: Moment, tx: Changes) -> Change | None:
         subject = (watched.name, node)
         episode = self.open.get(subject)
         if episode is not None:
-            if not watched.ended(node, moment.now_ms):
+            if moment.now_ms < self.settles_ms.get(subject, 0) or not watched.ended(node, moment.now_ms):
                 return None
+            self.settles_ms.pop(subject, None)
             del self.open[subject]
             tx.undo.append(partial(self.open.__setitem__, subject, episode))
             return self._change(watched, episode, False, node, moment)
@@ -220,7 +197,7 @@ class Watch:
         tx.undo.append(partial(_put_back, self.open, subject, None))
         return self._change(watched, episode, True, node, moment)
 
-    def _held_since(self, watched: Watched, subject: Subject, moment: Moment, tx: Transaction) -> Since | None:
+    def _held_since(self, watched: Watched, subject: Subject, moment: Moment, tx: Changes) -> Since | None:
         """Since when the condition holds; None when it does not."""
         judged, since = watched.when.judge(subject[1], moment.now_ms), self.since.get(subject)
         if judged is None:
@@ -235,7 +212,7 @@ class Watch:
                 self._set_since(subject, since, tx)
         return since
 
-    def _set_since(self, subject: Subject, since: Since | None, tx: Transaction) -> None:
+    def _set_since(self, subject: Subject, since: Since | None, tx: Changes) -> None:
         before = self.since.pop(subject, None)
         if since is not None:
             self.since[subject] = since
@@ -275,6 +252,8 @@ class Watch:
         """When silence of this node, or `for`, may change the judgement next."""
         samples = [(self.facts.latest.get((node, absence.metric)), absence) for absence in watched.absences]
         due_ms = [sample.at_ms + absence.span_ms for sample, absence in samples if sample is not None]
+        if (watched.name, node) in self.settles_ms:
+            due_ms.append(self.settles_ms[watched.name, node])
         since = self.since.get((watched.name, node))
         if since is not None:
             due_ms.append(since.at_ms + watched.for_ms + self._for_lag_ms)

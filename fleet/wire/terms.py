@@ -10,12 +10,13 @@ from math import fsum
 from typing import Any, NamedTuple, cast
 
 from firmware.wire.rules import holds
-from fleet.core.rows import Value
-from fleet.core.transaction import Undo
 from fleet.wire.condition import FLEET, Condition, metrics_of
 
 MOST_SAMPLES = 1_000  # of one metric of one node, for its rate
 Key = tuple[str, str]
+"""Node and metric."""
+Value = int | float | bool | str
+Undo = Callable[[], None]
 InScope = Callable[[str, str], bool]
 """Whether a scope, as the tree spells it, holds a node."""
 
