@@ -12,6 +12,7 @@ import yaml
 
 from clawsim.scenario import load
 from clawsim.scenario import models as m
+from clawsim.scenario import signal_models as s
 from clawsim.scenario.base import Strict
 from clawsim.scenario.reference import renewed
 
@@ -24,7 +25,7 @@ TABLES: dict[str, tuple[type[Strict], ...]] = {
     "### `fleet.gateways`": (m.Gateway,),
     "### `fleet.nodes`": (m.NodeGroup,),
     "### `sensors`": (m.Sensor,),
-    "A recording goes with these keys:": (m.CsvSignal,),
+    "A recording goes with these keys:": (s.CsvSignal,),
     "## `links`": (m.Link,),
     "## `rules`": (m.Rule,),
     "### Faults": (m.FaultEntry,),
@@ -35,7 +36,7 @@ TABLES: dict[str, tuple[type[Strict], ...]] = {
     "### Readings": (m.ReadingsExpect,),
     "### Answers": (m.CallExpect,),
 }
-ELSEWHERE = {m.CsvSignal: {"csv", "noise"}}
+ELSEWHERE = {s.CsvSignal: {"csv", "noise"}}
 """Keys that the text beside the table tells of."""
 
 
@@ -76,7 +77,7 @@ def test_a_table_has_every_key_and_no_other(heading: str) -> None:
 
 def test_every_kind_of_signal_is_told() -> None:
     _, _, rest = REFERENCE.read_text(encoding="utf-8").partition("\n### `signal`")
-    assert re.findall(r"^\| `([a-z]+)` \|", rest.partition("A recording goes")[0], re.MULTILINE) == list(m.SIGNALS)
+    assert re.findall(r"^\| `([a-z]+)` \|", rest.partition("A recording goes")[0], re.MULTILINE) == list(s.SIGNALS)
 
 
 @pytest.mark.parametrize(

@@ -86,6 +86,7 @@ class Runtime:
         self.events = EventTap(tracer)
         self.counts = {"readings_stored": 0, "transactions": 0, "transactions_failed": 0, "reading_conflicts": 0}
         self.counts["readings_removed"] = 0
+        self._failure = ""  # why the last of them did
         self.latest: LatestCache = latest or MemoryLatest()
         self.events.listeners.append(self._on_event)
         self._loop = asyncio.get_running_loop()
@@ -182,8 +183,12 @@ class Runtime:
         await self._written(writes)
 
     async def committed(self) -> None:
-        """Waits until everything that was asked to be stored so far is on disk. Raises StorageError."""
+        """Waits until everything that was asked to be stored so far is on disk. Raises StorageError, also when some
+        of it was rolled back: be it another request's, it is safer to be asked again."""
+        before = self.counts["transactions_failed"]
         await self._written([])
+        if self.counts["transactions_failed"] != before:
+            raise StorageError(self._failure)
 
     async def _written(self, writes: Sequence[Any]) -> None:
         done: asyncio.Future[str | None] = self._loop.create_future()
@@ -220,6 +225,7 @@ class Runtime:
     def _stored(self, token: int, writes: Sequence[Any], conflicts: list[ReadingRow], reason: str | None) -> None:
         if reason is not None:
             self.counts["transactions_failed"] += 1
+            self._failure = reason
             self.pump.feed(self.core.store_failed, token, reason)
             return
         self.counts["transactions"] += 1

@@ -114,6 +114,10 @@ class Writer:
         return self._upkeep.wait_s() if self._upkeep else None
 
     def _perform(self, group: list[Job]) -> None:
+        if self.failing is not None and not any(job.writes for job in group):
+            # Who asks whether all is on disk is told that it is not: an empty transaction would prove nothing.
+            self._failed(group, StorageError(self.failing))
+            return
         try:
             self._pay()
             found = self._storage.perform_all([job.writes for job in group])
