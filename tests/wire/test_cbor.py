@@ -110,7 +110,11 @@ def test_depth_and_size_are_bounded() -> None:
             decode(data)
 
 
-@pytest.mark.parametrize("value", [2**64, -(2**64) - 1, object(), {1, 2}, [object()]], ids=["too much", "too little", "object", "set", "objects"])
+@pytest.mark.parametrize(
+    "value",
+    [2**64, -(2**64) - 1, object(), {1, 2}, [object()]],
+    ids=["too much", "too little", "object", "set", "objects"],
+)
 def test_what_the_subset_cannot_hold_is_not_written(value: object) -> None:
     with pytest.raises(ValueError, match=r"CBOR|64 bits"):
         encode(value)
