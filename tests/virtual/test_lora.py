@@ -8,6 +8,8 @@ import pytest
 from rich.console import Console
 
 from clawsim.airbook import ALLOWED_US, AirUse
+from clawsim.live.deploy import DeployError
+from clawsim.live.handout import Ports, hand_out
 from clawsim.propagation import SENSITIVITY_DBM, reach_m, strength_dbm
 from clawsim.report import show
 from clawsim.run import run_live
@@ -156,6 +158,12 @@ def test_what_is_on_the_radio_cannot_be_real_and_the_run_says_so(real: set[str],
     ((_, why),) = outcome.reasons
     assert why.startswith("no radio here: ") and named in why and "--world virtual" in why
     assert not (tmp_path / "run").exists()
+
+
+def test_nodes_on_the_radio_are_not_handed_out(tmp_path: Path) -> None:
+    with pytest.raises(DeployError, match=r"to be set up by hand .*: soil-01, soil-02"):
+        hand_out(field(radio()), tmp_path / "site", Ports())
+    assert not (tmp_path / "site").exists()
 
 
 @pytest.mark.parametrize(
