@@ -28,7 +28,7 @@ def hand_out(plan: Plan, directory: Path, ports: Ports) -> list[str]:
     """
     on_radio = [node.id for node in plan.nodes if node.link == LORA]
     if on_radio:
-        raise DeployError(f"{listed(on_radio)}: no process here has a radio; boards do, see docs/firmware.md")
+        raise DeployError(f"on the radio, and to be set up by hand (docs/firmware.md, LoRa): {listed(on_radio)}")
     deployment = Deployment(plan, directory.resolve(), for_good=True)
     deployment.prepare()
     listening = {gateway.id: ports.first_gateway + number for number, gateway in enumerate(plan.gateways)}

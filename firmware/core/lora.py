@@ -53,12 +53,8 @@ class LoraNode(NodeCore):
         head = lora.head_of(payload)
         if not self._running or head is None or not head.down or head.node != self.address:
             return
-        contents = None
-        if self._count >= 0 and self.airway.listens(now_ms):
-            contents = lora.open_downlink(self._block, payload, self.boot, self._count)
-        said = None if contents is None else unpack_downlink(contents, self.boot)
-        if said is None:
-            reason = "not authentic" if contents is None else "malformed"
+        said, reason = self._opened(payload, now_ms)
+        if reason:
             self.event("message.rejected", {"topic": "radio", "reason": reason})
             return
         self.airway.close_window(now_ms)
@@ -113,6 +109,16 @@ class LoraNode(NodeCore):
     def heartbeat_interval_ms(self, wanted_ms: int) -> int:
         """Not shorter than the air allows: in whole seconds."""
         return max(wanted_ms, (self.airway.pace_ms + 999) // 1000 * 1000)
+
+    def _opened(self, frame: bytes, now_ms: int) -> "tuple[list, str]":
+        """What an answer says, or why it is refused."""
+        if self._count < 0 or not self.airway.listens(now_ms):
+            return [], "outside of the receive window"
+        contents = lora.open_downlink(self._block, frame, self.boot, self._count)
+        if contents is None:
+            return [], "not authentic"
+        said = unpack_downlink(contents, self.boot)
+        return ([], "malformed") if said is None else (said, "")
 
     # --- when to speak --------------------------------------------------------------------------------------------
 

@@ -6,7 +6,6 @@ anew from flash; one that keeps it goes on here.
 """
 
 from firmware.core.attachment import DOWN, SILENT_MS, UP
-from firmware.core.lora import LoraNode
 from firmware.core.node import NodeCore
 from firmware.wire.outputs import Sleep
 
@@ -20,6 +19,8 @@ def node_core(config: dict, flash: dict, rng, now_ms: int) -> NodeCore:
     """The core that the configuration asks for: with `lora` one on a radio, with `sleep` one that sleeps between
     samples."""
     if config.get("lora"):
+        from firmware.core.lora import LoraNode  # memory that a board without a radio has better use for
+
         return LoraNode(config, flash, rng, now_ms)
     return (SleepingNode if config.get("sleep") else NodeCore)(config, flash, rng, now_ms)
 

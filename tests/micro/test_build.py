@@ -88,3 +88,10 @@ def test_a_process_on_micropython_says_in_one_line_what_is_wrong(config: Path, t
     assert said(node, "--sim-clock", stdin="") == (0, "")
     code, line = said(tmp_path / "other.json")
     assert (code, line.startswith("error: cannot use the flash or the trace")) == (3, True)
+
+
+def test_a_node_on_the_radio_is_not_built_for_what_has_none(config: Path) -> None:
+    head, _, rest = config.read_text().partition("[gateway]")
+    config.write_text(head + "[lora]\nsf = 7\n[[sensors]]" + rest.partition("[[sensors]]")[2])
+    with pytest.raises(ConfigError, match="lora: MicroPython on Linux has no radio"):
+        write_node(load_settings(config), config, config.parent / "out")
