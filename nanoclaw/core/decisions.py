@@ -125,8 +125,11 @@ class Decisions:
     @property
     def due_ms(self) -> int | None:
         """When time alone may change something: one timer for all rules and nodes."""
-        due_ms = [self.watch.wakes.due_ms, self.deeds.due_ms, self.state.due_ms]
-        return min((at_ms for at_ms in due_ms if at_ms is not None), default=None)
+        due_ms = self.state.due_ms
+        for other_ms in (self.watch.wakes.due_ms, self.deeds.due_ms):
+            if other_ms is not None and (due_ms is None or other_ms < due_ms):
+                due_ms = other_ms
+        return due_ms
 
     def on_timer(self, now_ms: int) -> None:
         """What begins or ends by time alone, what waited for the end of a cooldown, what is to be kept."""
