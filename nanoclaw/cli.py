@@ -229,10 +229,7 @@ def journal(
     except sqlite3.Error as error:
         print(f"error: the outbox cannot be read: {error}", file=sys.stderr)
         raise SystemExit(3) from None
-    if as_json:
-        print(json.dumps(found, indent=2))
-    else:
-        print("\n".join(lines(found)) or "nothing was decided here yet")
+    print(json.dumps(found, indent=2) if as_json else "\n".join(lines(found)) or "nothing was decided here yet")
 
 
 @app.command()

@@ -94,8 +94,9 @@ def _fleet(plan: Plan) -> Table:
 
 def _failback(gateway: GatewayPlan) -> str:
     if gateway.failback == "idle":
-        return "when idle"
-    return f"when home is up for {gateway.failback_after_ms / 60_000:g} min"
+        return f"when idle, and home is up for {gateway.failback_hold_ms / 60_000:g} min"
+    up_ms = max(gateway.failback_after_ms, gateway.failback_hold_ms)
+    return f"when home is up for {up_ms / 60_000:g} min"
 
 
 def _groups(nodes: Sequence[NodePlan]) -> list[str]:

@@ -189,6 +189,8 @@ def _add_configuration(routes: APIRouter, stage: Stage, doors: Doorkeeper) -> No
         view = next(view for view in core.gateway_views() if view["id"] == gateway_id)
         desired = {"version": core.config_version}
         reported = {"version": health.get("config"), "hash": view.get("config_hash")}
+        if health.get("config_refused"):
+            reported["refused"] = health["config_refused"]
         return answer({"desired": desired, "reported": reported, "difference": difference(desired, reported)})
 
 

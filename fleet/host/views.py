@@ -98,7 +98,8 @@ def gateway_json(view: View) -> Json:
 def alert_json(view: View) -> Json:
     """An alert episode."""
     doc = view.get("doc") or {}
-    return {
+    by_gateway = {name: doc[name] for name in ("judged", "members", "commands") if doc.get(name)}
+    return by_gateway | {
         "alert_id": view["id"],
         "node_id": view["node"],
         "rule": view["rule"],

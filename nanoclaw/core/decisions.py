@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from firmware.wire.rules import Episodes
 from fleet.wire.condition import is_per_node, metrics_of, subtrees
 from fleet.wire.rule import is_plain, scope_of
-from fleet.wire.terms import Sample, Undo, Value, in_scope
+from fleet.wire.terms import Key, Sample, Undo, in_scope
 from fleet.wire.uplink import Message
 from fleet.wire.watch import NO_NODE, Subject, Watch
 from fleet.wire.watched import Change
@@ -49,6 +49,7 @@ class Decisions:
         self.rules: dict[str, Message] = {}
         self.deeds = Deeds(core)
         self.state = RuleState(core, self)
+        self._given: tuple[list[Message], Message] = ([], {})
         self._blind: set[tuple[str, str]] = set()  # rule and node
         # By episode: outbox id, value and UTC of its reading, and whether the cloud is told of it for certain.
         self._raised_by: dict[str, tuple[int, Any, int | None, bool]] = {}
@@ -57,6 +58,10 @@ class Decisions:
 
     def set_rules(self, rules: list[Message], now_ms: int) -> None:
         """The snapshot's rules; what is known of the nodes goes on to count."""
+        given = (rules, self._core.configuration.places)
+        if given == self._given:
+            return  # with other keys or nodes only: what a rate remembers is not to be lost for that
+        self._given = given
         self.rules = {rule["name"]: rule for rule in rules}
         known, plain = dict(self.watch.facts.latest), [rule for rule in rules if is_plain(rule)]
         self.episodes.set_rules(plain)
@@ -84,17 +89,18 @@ class Decisions:
         latest = node.latest.get(metric)
         if latest is not None and at_ms < latest[0]:
             return
-        value, raised_by = entry.get("value"), (item_id, entry.get("value"), entry.get("utc_ms"), False)
+        value = entry.get("value")
         if value is None:
             self._refuse(node, metric)
         else:
             node.latest[metric] = at_ms, value
             self._core.recent.changed = True
             for rule, episode, raised in self.episodes.evaluate(node.id, metric, value, entry["boot"], entry["seq"]):
-                self._raised_by[episode] = raised_by  # or cleared by
+                self._raised_by[episode] = (item_id, value, entry.get("utc_ms"), False)  # or cleared by
                 self._changed(rule, node.id, episode, raised, now_ms)
         if metric in self.watch.metrics:
-            self._on_sample((node.id, metric), Sample(at_ms, value, entry["boot"], entry["seq"]), raised_by, now_ms)
+            sample = Sample(at_ms, value, entry["boot"], entry["seq"])
+            self._on_sample((node.id, metric), sample, item_id, entry.get("utc_ms"), now_ms)
 
     def on_left(self, node: str, now_ms: int) -> None:
         """Another gateway has the node: what is open about it is that gateway's, or the cloud's, to end."""
@@ -119,8 +125,11 @@ class Decisions:
     @property
     def due_ms(self) -> int | None:
         """When time alone may change something: one timer for all rules and nodes."""
-        due_ms = [self.watch.wakes.due_ms, self.deeds.due_ms, self.state.due_ms]
-        return min((at_ms for at_ms in due_ms if at_ms is not None), default=None)
+        due_ms = self.state.due_ms
+        for other_ms in (self.watch.wakes.due_ms, self.deeds.due_ms):
+            if other_ms is not None and (due_ms is None or other_ms < due_ms):
+                due_ms = other_ms
+        return due_ms
 
     def on_timer(self, now_ms: int) -> None:
         """What begins or ends by time alone, what waited for the end of a cooldown, what is to be kept."""
@@ -128,7 +137,7 @@ class Decisions:
         if due_ms is not None and now_ms >= due_ms:
             look = _Look()
             for change in self.watch.on_timer(now_ms, look):
-                self._watched(change, (self._core.outbox.next_id, change.value, None, False), now_ms)
+                self._watched(change, self._core.outbox.next_id, None, now_ms)
             self._note(look, now_ms)
         for rule, node in self.deeds.released(now_ms):
             if rule in self.rules and (rule, node) in self._table(self.rules[rule]) and self._acts(self.rules[rule]):
@@ -178,15 +187,13 @@ class Decisions:
     def _table(self, rule: Message) -> dict[Subject, str]:
         return self.episodes.open if is_plain(rule) else self.watch.open
 
-    def _on_sample(
-        self, key: tuple[str, str], sample: Sample, raised_by: tuple[int, Value | None, int | None, bool], now_ms: int
-    ) -> None:
+    def _on_sample(self, key: Key, sample: Sample, item_id: int, utc_ms: int | None, now_ms: int) -> None:
         latest = self.watch.facts.latest.get(key)
         if latest is not None and sample.at_ms < latest.at_ms:
             return
         look = _Look()
         for change in self.watch.on_sample(key, sample, now_ms, look):
-            self._watched(change, (raised_by[0], change.value, *raised_by[2:]), now_ms)
+            self._watched(change, item_id, utc_ms, now_ms)
         self.state.facts_changed = True
         self._note(look, now_ms)
 
@@ -194,10 +201,10 @@ class Decisions:
         if look.writes:
             self.state.touch(now_ms)
 
-    def _watched(self, change: Change, raised_by: tuple[int, Any, int | None, bool], now_ms: int) -> None:
-        if change.raised or change.episode not in self._raised_by:
-            utc_ms = self._core.utc_ms(now_ms) if raised_by[2] is None else raised_by[2]
-            self._raised_by[change.episode] = (raised_by[0], raised_by[1], utc_ms, False)
+    def _watched(self, change: Change, item_id: int, utc_ms: int | None, now_ms: int) -> None:
+        """`item_id` and `utc_ms` of the reading that did it, or of the next one and nothing, if time did."""
+        utc_ms = self._core.utc_ms(now_ms) if utc_ms is None else utc_ms
+        self._raised_by[change.episode] = (item_id, change.value, utc_ms, False)  # or cleared by
         self._changed(change.rule, change.node, change.episode, change.raised, now_ms)
 
     def _changed(self, rule: Message, node: str, episode: str, raised: bool, now_ms: int) -> None:

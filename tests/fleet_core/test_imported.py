@@ -203,3 +203,41 @@ def test_a_configuration_that_a_gateway_cannot_take_is_not_sent_again_and_again_
     cloud.core.set_rules([HOT | {"severity": "critical"}], cloud.now_ms)
     cloud.pump()
     assert len(cloud.sent("config")) == 1, "the next version is tried"
+
+
+# --- readings that are still on their way -----------------------------------------------------------------------------
+
+
+def test_readings_of_before_the_decision_neither_end_nor_repeat_it() -> None:
+    cloud = with_rules(HOT | {"when": parse("temp > 30 for 1 min"), "clear": parse("temp < 29")})
+    episode = f"hot:sensor-01:{BOOT}:3"
+    decided(cloud, "alert-raised", episode, "hot", sensor="sensor-01", reading_utc_ms=EPOCH_MS + cloud.now_ms)
+    cloud.forget()
+    for seq, (value, age_ms) in enumerate(((20, 80_000), (35, 60_000), (35, 1_000))):
+        cloud.batch(f"b-{seq}", cloud.reading(value, seq, age_ms=age_ms))
+    assert cloud.kinds("alert.raised", "alert.cleared") == []
+    assert cloud.table("alerts")[episode]["state"] == "raised"
+
+
+def test_an_episode_about_several_nodes_waits_for_the_readings_of_all_of_them() -> None:
+    both = BARN | {"name": "both", "when": parse("all(site: office, temp > 30)")}
+    cloud = with_rules(both)
+    cloud.batch("b-1", cloud.reading(20, 0), cloud.reading(20, 0, node="sensor-02"))
+    decided(cloud, "alert-raised", "both:sensor-01:1:1", "both", judged=2, members=2)
+    cloud.forget()
+    cloud.batch("b-2", cloud.reading(35, 1))
+    assert cloud.kinds("alert.raised", "alert.cleared") == [], "of the other node nothing has arrived yet"
+    cloud.batch("b-3", cloud.reading(35, 1, node="sensor-02"))
+    cloud.alive_for(5 * MIN_MS)
+    assert cloud.kinds("alert.raised", "alert.cleared") == []
+
+
+def test_it_ends_when_what_the_gateway_saw_should_have_arrived_and_did_not() -> None:
+    cloud = with_rules(BARN)
+    cloud.batch("b-1", cloud.reading(20, 0))
+    decided(cloud, "alert-raised", "barn:sensor-01:1:1", "barn", judged=1, members=2)
+    cloud.forget()
+    cloud.batch("b-2", cloud.reading(20, 1))
+    assert cloud.kinds("alert.cleared") == []
+    cloud.alive_for(2 * MIN_MS)
+    assert cloud.kinds("alert.cleared") == ["alert.cleared"]

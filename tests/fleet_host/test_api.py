@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from fleet.host import database, gate, writer
+from fleet.host.views import alert_json
 from tests.fleet_host.stand import GATEWAY, NODE, UTC_MS, Served, batch, problem, served
 
 
@@ -312,3 +313,13 @@ async def test_the_documentation_names_every_route_and_problem(fleet: Served) ->
     assert "422" in schema["paths"]["/api/nodes/{node_id}/{action}"]["post"]["responses"]
     assert "422" not in schema["paths"]["/api/v1/fleet/nodes"]["get"]["responses"]
     assert (await fleet.http.get("/docs")).status_code == 200
+
+
+def test_an_alert_that_a_gateway_decided_says_over_how_many_nodes_and_what_it_commanded() -> None:
+    told = {"by": "gateway", "judged": 2, "members": 5, "commands": [{"id": "g:1:1", "action": "identify"}]}
+    row = {"id": "e", "node": None, "rule": "pens", "state": "raised", "doc": told}
+    shown = alert_json(row)
+    assert {name: shown[name] for name in ("judged", "members", "commands")} == {
+        name: told[name] for name in ("judged", "members", "commands")
+    }
+    assert "judged" not in alert_json(row | {"doc": {"by": "cloud"}})

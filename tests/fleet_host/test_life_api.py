@@ -142,6 +142,9 @@ async def test_a_gateways_configuration_differs_until_it_reports_the_version_in_
     assert (await fleet.http.get(url)).json()["difference"] == {"version": {"desired": version, "reported": 0}}
     fleet.says("heartbeat", {"n": 2, "uptime_ms": 1, "config": version})
     assert (await fleet.http.get(url)).json()["difference"] == {}
+    refused = {"version": version, "reason": "rule odd: no"}
+    fleet.says("heartbeat", {"n": 3, "uptime_ms": 1, "config": 0, "config_refused": refused})
+    assert (await fleet.http.get(url)).json()["reported"]["refused"] == refused
 
 
 async def test_a_gateways_own_token_reads_its_own_state_only(fleet: Served) -> None:

@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
+from firmware.wire.messages import encode_beacon
 from fleet.wire import snapshot
-from tests.nanoclaw_core.rig import EPOCH_MS, GATEWAY, HOT, KEY, NODE_KEYS, Station
+from tests.nanoclaw_core.rig import BOOT, EPOCH_MS, GATEWAY, HOT, KEY, NODE_KEYS, Station
 
 MIN_MS = 60_000
 HOME = "gateway-00"
@@ -186,3 +187,11 @@ def test_answers_of_nobody_are_none() -> None:
     station.command("c-2", target=None, action="answered", params=params)
     station.command("c-3", target=None, action="answered", params={})
     assert station.kinds() == ["message.rejected"]
+
+
+def test_a_board_of_another_fleet_is_left_alone() -> None:
+    station = refuge().with_guests()
+    station.heartbeat("sensor-02", fleet="neighbours", attach=9)
+    station.raw("nodes", "clawland/sensor-02/beacon", encode_beacon("neighbours", BOOT, 2, 9))
+    assert station.kinds() == ["message.rejected", "message.rejected"]
+    assert station.to_node("received", "sensor-02") == [] and station.core.status()["nodes_up"] == 1

@@ -10,7 +10,7 @@ from firmware.wire.sealing import seal
 from fleet.wire import snapshot
 from fleet.wire.expression import parse
 from nanoclaw.core.journal import MOST_ENTRIES, entries_of
-from tests.nanoclaw_core.rig import BOOT, EPOCH_MS, GATEWAY, HOT, KEY, NODE_KEYS, Station
+from tests.nanoclaw_core.rig import BOOT, EPOCH_MS, GATEWAY, HOT, KEY, NODE_KEYS, Crash, Station
 
 MIN_MS, HOUR_MS = 60_000, 3_600_000
 LONG = {"name": "long", "when": parse("temp > 30 for 3 min"), "clear": parse("temp < 29"), "action": "alert"}
@@ -316,3 +316,43 @@ def test_it_announces_all_that_it_can_do() -> None:
     assert {"for", "absent", "rate", "any", "all", "count", "avg", "and", "or", "not", "command"} <= set(
         first["capabilities"]
     )
+
+
+# --- the power goes at any instant ------------------------------------------------------------------------------------
+
+
+def cut_while_deciding(after: int) -> Station | None:
+    """The power goes after so many outputs of an outage with one decision; None when there are fewer."""
+    station = offline(BOTH, LONG)
+    station.cut_after = after
+    try:
+        station.reading(31.0, 0)
+        station.reading(31.0, 0, node="sensor-02")
+        station.later(4 * MIN_MS)
+    except Crash:
+        station.cut_after = None
+        return station
+    return None
+
+
+@pytest.mark.parametrize("first", range(4))
+def test_whenever_the_power_goes_what_was_said_is_in_the_journal_once_and_the_cloud_is_told_once(first: int) -> None:
+    for after in range(first, 400, 4):
+        station = cut_while_deciding(after)
+        if station is None:
+            assert after > 10
+            return
+        said = {event["id"] for event in station.events("alert.raised")}
+        station.power_on()
+        for node in ("sensor-01", "sensor-02"):
+            station.heartbeat(node, n=2, interval_ms=HOUR_MS)
+            station.reading(31.0, 1, node=node)
+        station.later(6 * MIN_MS)
+        station.regain_uplink()
+        station.later(MIN_MS)
+        raised = [report["alert"] for report in station.reports.values() if report.get("status") == "alert-raised"]
+        decided = [entry["alert"] for entry in journal(station) if entry["what"] == "alert-raised"]
+        assert sorted(raised) == sorted(set(raised)) == sorted(decided) and said <= set(raised)
+        ids = [command["id"] for command in station.to_node("cmd", "sensor-02") if command["action"] == "identify"]
+        assert len(set(ids)) <= len([episode for episode in raised if episode.startswith("both:")])
+    pytest.fail("the outage has more than 400 outputs")

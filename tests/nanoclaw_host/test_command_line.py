@@ -48,6 +48,17 @@ def test_timings_can_be_tuned_and_a_mistyped_one_is_refused(config: Path) -> Non
         load_settings(config, environ={})
 
 
+def test_when_nodes_go_home_is_said_by_policy_and_never_when_nothing_is_said(config: Path) -> None:
+    text = config.read_text()
+    assert load_settings(config, environ={}).core.failback == "never"
+    config.write_text(text + '[failback]\npolicy = "idle"\n[tuning]\nfailback_hold_ms = 60000\n')
+    core = load_settings(config, environ={}).core
+    assert (core.failback, core.failback_hold_ms) == ("idle", 60_000)
+    config.write_text(text + '[failback]\npolicy = "sometimes"\n')
+    with pytest.raises(ConfigError, match=r"failback\.policy: must be one of never, idle, after, not 'sometimes'"):
+        load_settings(config, environ={})
+
+
 def test_what_goes_up_is_said_by_metric_and_a_mistyped_mode_or_metric_is_refused(config: Path) -> None:
     text = config.read_text()
     config.write_text(text + '[modes]\ntemp = "summary"\n')
