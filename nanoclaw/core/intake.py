@@ -87,10 +87,16 @@ class Intake:
         if reading.get("event") is True or type(value) is bool:
             self._urgent.append(item.id)  # a bare board cannot say that it is one, but doors and leaks are booleans
             self.due_ms = now_ms
+        elif self._is_enough():
+            self.due_ms = now_ms
         elif self.due_ms is None:
             self.due_ms = now_ms + core.config.commit_ms
         if age_ms is not None and age_ms <= core.config.late_ms:
             core.decisions.on_reading(node, metric, entry, now_ms - age_ms, item.id, now_ms)
+
+    def _is_enough(self) -> bool:
+        """Whether what waits is worth a commit of its own; a disk that refuses is asked no sooner for it."""
+        return len(self._unstored) >= self._core.config.commit_readings and not self._storing and not self._full
 
     def _suppress(self, node: Node, metric: str, entry: Message, at_ms: int, now_ms: int) -> None:
         """A reading that goes nowhere: its node is told that it is kept, and the rules see it."""
@@ -231,7 +237,8 @@ class Intake:
         if closing:
             self._closed(*closing, now_ms)
         if self._unstored and self.due_ms is None:
-            self.due_ms = now_ms if self._urgent else now_ms + core.config.commit_ms
+            soon = self._urgent or self._is_enough()
+            self.due_ms = now_ms if soon else now_ms + core.config.commit_ms
 
     def _on_failed(self, taken: list[tuple[Item, Node, int, int]], now_ms: int) -> None:
         self._storing = False
