@@ -6,7 +6,7 @@ import orjson
 
 from fleet.wire import uplink
 from fleet.wire.uplink import Message
-from nanoclaw.core.outbox import REPORT, Batch, Item, statistics
+from nanoclaw.core.outbox import REPORT, Batch, Item, compact, statistics
 from nanoclaw.core.stores import Then
 from nanoclaw.core.uplink import ONLINE
 
@@ -59,7 +59,8 @@ class Forwarder:
         core.outbox.next_id += 1
         name = f"{core.id}-{core.boot:x}-r{item_id}"
         message = {"v": uplink.VERSION, "item": name, "utc_ms": core.utc_ms(now_ms)} | message
-        self._store_report(item_id, uplink.encode({"verb": verb, "message": message}), list(writes), then)
+        body = compact(uplink.encode({"verb": verb, "message": message}))
+        self._store_report(item_id, body, list(writes), then)
 
     def _store_report(self, item_id: int, body: bytes, writes: list[Any], then: Then | None) -> None:
         """Make a report durable, then send it if the cloud is there; a disk that refuses is asked again."""

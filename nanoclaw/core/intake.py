@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from fleet.wire.uplink import Message, valid_metric_cached
-from nanoclaw.core.outbox import READING, SUMMING, Item, is_older, reading_identity
+from nanoclaw.core.outbox import READING, SUMMING, Item, compact, is_older, reading_identity
 from nanoclaw.core.roster import RECEIVED_EVERY_MS, Node
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class Intake:
             if core.reduction.is_summarised(metric, reading):
                 kind = SUMMING
         sample = (node.id, metric, value, entry.get("utc_ms"))
-        item = Item(core.outbox.next_id, kind, orjson.dumps(entry), sample)
+        item = Item(core.outbox.next_id, kind, compact(orjson.dumps(entry)), sample)
         core.outbox.next_id += 1
         self._unstored.append((item, node, boot, seq))
         if reading.get("event") is True or type(value) is bool:

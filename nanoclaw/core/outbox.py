@@ -50,6 +50,11 @@ class Batch:
         self.sent_ms = 0
 
 
+def compact(text: bytes) -> bytes:
+    """A copy in as much memory as it needs: what orjson makes keeps 4 KB for 100 bytes, and an outbox keeps many."""
+    return bytes(memoryview(text))
+
+
 def reading_identity(body: bytes) -> tuple[str, int, int]:
     """(node, boot, seq) of a stored reading."""
     reading = orjson.loads(body)
