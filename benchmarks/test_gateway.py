@@ -1,4 +1,4 @@
-"""A gateway daemon as a process: how many readings a second it puts on the disk, its memory, and its share of a core."""
+"""A gateway daemon as a process: readings a second that it puts on the disk, its memory, its share of a core."""
 
 import sqlite3
 import time
