@@ -12,6 +12,7 @@ _TOLD = {
     "gateway.caught-up": "{who} has caught up",
     "gateway.down": "the cloud counts {gateway} as down",
     "gateway.up": "the cloud hears {gateway} again",
+    "outbox.broken": "{gateway} could not read its outbox, and has moved it aside",
     "node.down": "{who} counts {node} as down",
     "node.up": "{who} hears {node}",
     "node.unknown": "the cloud can no longer tell about {node}",

@@ -86,6 +86,13 @@ _GATEWAYS = (
         "gateway.down", "the fleet manager heard nothing of the gateway", FLEET, ("gateway", "silent_ms"), "gateway"
     ),
     EventKind("gateway.up", "the fleet manager hears the gateway (again)", FLEET, ("gateway", "down_ms"), "gateway"),
+    EventKind(
+        "outbox.broken",
+        "a gateway could not read its outbox, and has moved it aside",
+        FLEET,
+        ("gateway", "outboxes"),
+        "gateway",
+    ),
     EventKind("rule.blind", "a gateway's rule asks for a sealed value", GATEWAY, ("rule", "node", "metric"), "node"),
     EventKind("batch.sent", "a gateway sent a batch", GATEWAY, ("batch", "readings", "bytes", "late")),
     EventKind("batch.acknowledged", "the cloud has a batch on disk", GATEWAY, ("batch", "readings")),

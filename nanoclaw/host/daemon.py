@@ -26,7 +26,7 @@ from nanoclaw.host.monitor_server import Answer, MonitorServer
 from nanoclaw.host.outbox_store import OutboxStore, StoreError
 from nanoclaw.host.reload import needs_restart
 from nanoclaw.host.report import Report
-from nanoclaw.host.status import read_status, write_status
+from nanoclaw.host.status import moved_aside, read_status, write_status
 
 if TYPE_CHECKING:
     from nanoclaw.host.discovery import Announcer
@@ -59,7 +59,8 @@ class Daemon:
         self._disk_failure = ""
         config = settings.core
         rng = random.Random(settings.seed if settings.seed is not None else os.urandom(32))
-        self.core = GatewayCore(config, store.load(), rng, clock.now_ms())
+        restored = store.load() | {"broken": len(moved_aside(settings.data))}
+        self.core = GatewayCore(config, restored, rng, clock.now_ms())
         self.pump = Pump(self.core, clock, self._handlers(), Telling(tracer))
         self._nodes = NodesPort(broker, self.pump)
         self._hub = HubPorts(config.id, self._login(), settings.ways, self.core.uplink.lines.all, self.pump)
