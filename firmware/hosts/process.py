@@ -81,7 +81,7 @@ class NodeProcess:
         self.pump = Pump(self.core, clock, self._handlers(), Telling(tracer))
         self._up = MqttPort(
             "up",
-            Login(settings.id, mqtt_password(settings.core["key"])),
+            Login(settings.id, mqtt_password(settings.core["key"]), settings.tls),
             [f"clawland/{settings.id}/{verb}" for verb in ("cmd", "received")],
             self.pump,
             bind_address=settings.bind_address,

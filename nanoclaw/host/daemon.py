@@ -39,6 +39,7 @@ UTC_STEP_MS = 500
 HOUSEKEEPING_S = 2.0
 DRAIN_S = 2.0
 LATE_MS = 10_000  # a timer so late means that the loop hangs
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
 Load = Callable[[], GatewaySettings]
 
 
@@ -87,6 +88,8 @@ class Daemon:
         if self._settings.uplink_tls:
             self._spawn(self._keep_certificate())
         config = self._settings.core
+        if self._settings.local_plain and self._settings.local_host not in LOOPBACK:
+            _log.warning("nodes may speak to this gateway without TLS", host=self._settings.local_host)
         _log.info("gateway started", fleet=config.fleet_id, site=config.site, mqtt_port=self._broker.port)
         self._service.ready(self._in_one_line())
         self._spawn(self._service.watch(lambda: self.pump.alive(LATE_MS)))
@@ -191,7 +194,7 @@ class Daemon:
         # Imported here: it is not needed to start, and nodes wait for nothing of it.
         from nanoclaw.host.discovery import Announcer
 
-        port = self._settings.advertise_port or self._broker.port
+        port = self._settings.advertise_port or self._broker.tls_port or self._broker.port
         self._announcer = Announcer(self._fields(), self._settings.local_host, port, self._settings.interface)
         await self._announcer.start()
 
@@ -204,7 +207,13 @@ class Daemon:
 
     def report(self, running: bool = True) -> dict[str, Any]:
         """All that `nanoclaw status` shows."""
-        ports = {"mqtt_port": self._broker.port, "monitor_port": None if self._monitor is None else self._monitor.port}
+        broker, monitor = self._broker, self._monitor
+        ports = {
+            "mqtt_port": broker.port,
+            "tls_port": broker.tls_port,
+            "fingerprint": broker.fingerprint,
+            "monitor_port": None if monitor is None else monitor.port,
+        }
         return self._report.all(running, ports, self.failures())
 
     def failures(self) -> list[str]:

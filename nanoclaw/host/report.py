@@ -73,7 +73,7 @@ class Report:
         """Each node and its state."""
         return [{"id": node.id, "state": node.state or "unseen"} for node in self._core.nodes.values()]
 
-    def all(self, running: bool, ports: dict[str, int | None], failures: list[str]) -> dict[str, Any]:
+    def all(self, running: bool, ports: dict[str, Any], failures: list[str]) -> dict[str, Any]:
         """The whole of it."""
         config, settings = self._settings.core, self._settings
         uplinks = self.uplinks()

@@ -13,6 +13,7 @@ from nanoclaw.host.daemon import Daemon, Load
 from nanoclaw.host.local_broker import LocalBroker
 from nanoclaw.host.metrics import CountingTracer
 from nanoclaw.host.outbox_store import OutboxStore, OutboxUnusable
+from nanoclaw.host.sensor_tls import TlsFront
 from nanoclaw.host.status import DataLock
 
 
@@ -25,10 +26,10 @@ async def run_gateway(load: Load, trace: Path | None = None, sim_clock: bool = F
     settings = load()
     stop = stop_on_signals()
     _require_certificate(settings)
-    broker = LocalBroker(settings.broker, settings.core.id, settings.local_host, settings.local_port, settings.data)
+    broker = _broker(settings)
     await broker.start()
     try:
-        clock = await unless_stopped(stop, start_clock(sim_clock, {"mqtt_port": broker.port}, stop))
+        clock = await unless_stopped(stop, start_clock(sim_clock, _ports(broker), stop))
         if clock is not None:
             await _run(settings, load, clock, broker, trace, stop)
     finally:
@@ -51,6 +52,18 @@ async def _run(
             store.close()
     finally:
         lock.close()
+
+
+def _broker(settings: GatewaySettings) -> LocalBroker:
+    """With TLS for nodes the broker itself is for this machine alone, unless the configuration says otherwise."""
+    name, tls = settings.core.id, settings.local_tls
+    front = None if tls is None else TlsFront(tls, name, settings.local_host)
+    host = settings.local_host if settings.local_plain else "127.0.0.1"
+    return LocalBroker(settings.broker, name, host, settings.local_port, settings.data, front)
+
+
+def _ports(broker: LocalBroker) -> dict[str, int]:
+    return {"mqtt_port": broker.port} | ({} if broker.tls_port is None else {"tls_port": broker.tls_port})
 
 
 def _require_certificate(settings: GatewaySettings) -> None:

@@ -61,6 +61,8 @@ def table(found: dict[str, Any], utc_ms: int | None = None) -> list[tuple[str, s
     if found["running"]:
         rows += [("problem", text) for text in found.get("failures", [])]
         rows.append(("nodes", _nodes(found)))
+        if found.get("tls_port"):
+            rows.append(("tls", f"on port {found['tls_port']}, fingerprint {found['fingerprint']}"))
         rows += [("uplink", _uplink(line)) for line in found.get("uplinks", [])]
     rows.append(("cloud", _cloud(found, utc_ms)))
     rows.append(("outbox", _outbox(found)))
