@@ -8,6 +8,8 @@ from clawsim.trace import TraceEvent
 _TOLD = {
     "gateway.offline": "{who} loses the cloud ({reason}) and decides alone",
     "gateway.online": "{who} reaches the cloud",
+    "uplink.switched": "{who} goes over to {uplink}, from {before}",
+    "uplink.spent": "{who} has spent what {uplink} may carry today",
     "gateway.catching-up": "{who} uploads {readings} kept readings",
     "gateway.caught-up": "{who} has caught up",
     "gateway.down": "the cloud counts {gateway} as down",

@@ -7,9 +7,9 @@ import re
 from clawsim.scenario.base import ID_PATTERN
 from clawsim.scenario.context import Context
 from clawsim.scenario.errors import did_you_mean
-from clawsim.scenario.models import Fleet, Link, NodeGroup, Scenario
+from clawsim.scenario.models import Backup, Fleet, Link, NodeGroup, Scenario
 from clawsim.scenario.names import expanded_ids
-from clawsim.scenario.plan import DATACENTER, UPLINK, GatewayPlan, LinkPlan, NodePlan, SensorPlan
+from clawsim.scenario.plan import DATACENTER, PRIMARY, UPLINK, BackupPlan, GatewayPlan, LinkPlan, NodePlan, SensorPlan
 from clawsim.scenario.resolve_signals import for_node, resolve_sensor
 from clawsim.scenario.vocabulary import NODE_TYPES
 
@@ -51,10 +51,27 @@ def resolve_fleet(fleet: Fleet, links: dict[str, LinkPlan], context: Context) ->
     for gateway in fleet.gateways:
         for gateway_id in _ids(gateway.id, gateway.count, gateway.start):
             modes = tuple(sorted(gateway.modes.items()))
-            context.gateways.setdefault(gateway_id, GatewayPlan(gateway_id, gateway.site, gateway.role, modes))
+            uplinks = _bytes_of(gateway.daily_mb), _backup(gateway.backup, links, context)
+            plan = GatewayPlan(gateway_id, gateway.site, gateway.role, modes, *uplinks)
+            context.gateways.setdefault(gateway_id, plan)
     for group in fleet.nodes:
         _resolve_group(group, links, context)
     _check_modes(fleet, context)
+
+
+def _bytes_of(daily_mb: int | None) -> int | None:
+    return None if daily_mb is None else daily_mb * 1_000_000
+
+
+def _backup(backup: Backup | None, links: dict[str, LinkPlan], context: Context) -> BackupPlan | None:
+    if backup is None:
+        return None
+    if backup.link not in links:
+        hint = did_you_mean(backup.link, links)
+        context.complain(backup.mark("link"), f"link: unknown profile '{backup.link}'{hint}")
+    if backup.name == PRIMARY:
+        context.complain(backup.mark("name"), f"name: '{PRIMARY}' is what the first uplink is called")
+    return BackupPlan(backup.name, backup.link, _bytes_of(backup.daily_mb))
 
 
 def _check_modes(fleet: Fleet, context: Context) -> None:

@@ -20,6 +20,7 @@ from clawsim.scenario.plan import (
     EventExpectation,
     Expectation,
     FaultAction,
+    GatewayPlan,
     NodePlan,
     Plan,
     RulePlan,
@@ -86,8 +87,22 @@ def _fleet(plan: Plan) -> Table:
         groups = _groups([node for node in plan.nodes if node.gateway == gateway.id])
         role = "" if gateway.role == "primary" else f" ({gateway.role})"
         modes = "".join(f"\n{metric} goes up as {mode}" for metric, mode in gateway.modes)
-        table.add_row(gateway.id + role + modes, gateway.site, "\n".join(groups) or "none at home here")
+        table.add_row(
+            gateway.id + role + _uplinks(gateway) + modes, gateway.site, "\n".join(groups) or "none at home here"
+        )
     return table
+
+
+def _uplinks(gateway: GatewayPlan) -> str:
+    """What is unusual about them: a budget, and a second one."""
+    text = _budget("its uplink", gateway.daily_bytes)
+    if gateway.backup:
+        text += f"\nbackup {gateway.backup.name}" + _budget("", gateway.backup.daily_bytes).replace("\n", " ")
+    return text
+
+
+def _budget(what: str, daily_bytes: int | None) -> str:
+    return "" if daily_bytes is None else f"\n{what} at most {daily_bytes // 1_000_000} MB a day".replace("  ", " ")
 
 
 def _groups(nodes: Sequence[NodePlan]) -> list[str]:
