@@ -305,4 +305,16 @@ class Station:
         return [orjson.loads(body)["message"] for kind, body in self.disk.items.values() if kind == "report"]
 
 
-__all__ = ["BOOT", "EPOCH_MS", "GATEWAY", "HOT", "NODE_KEYS", "Connect", "Crash", "Disconnect", "Send", "Station"]
+__all__ = [
+    "BOOT",
+    "EPOCH_MS",
+    "GATEWAY",
+    "HOT",
+    "KEY",
+    "NODE_KEYS",
+    "Connect",
+    "Crash",
+    "Disconnect",
+    "Send",
+    "Station",
+]
