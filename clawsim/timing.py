@@ -91,6 +91,7 @@ TIMINGS: dict[str, Timing] = {
     "gateway.caught-up": Timing(BACKOFF_S, ("gateway.catching-up",)),  # one batch in flight, resent after 30 s
     "gateway.down": Timing(UPLINK_S, says=("gateway",)),
     "gateway.up": Timing(BACKOFF_S, ("gateway.started", "fault.cleared"), ("gateway",)),
+    "outbox.broken": Timing(UPLINK_S, ("gateway.online",), ("gateway", "outboxes")),
     "agent.event": Timing(PROMPT_S, ("call.sent",), ("node", "type", "severity")),
     "alert.acknowledged": Timing(PROMPT_S, ("call.sent",), ("node",)),
     "node.registered": Timing(PROMPT_S, ("call.sent",), ("node",)),

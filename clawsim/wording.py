@@ -8,10 +8,13 @@ from clawsim.trace import TraceEvent
 _TOLD = {
     "gateway.offline": "{who} loses the cloud ({reason}) and decides alone",
     "gateway.online": "{who} reaches the cloud",
+    "uplink.switched": "{who} goes over to {uplink}, from {before}",
+    "uplink.spent": "{who} has spent what {uplink} may carry today",
     "gateway.catching-up": "{who} uploads {readings} kept readings",
     "gateway.caught-up": "{who} has caught up",
     "gateway.down": "the cloud counts {gateway} as down",
     "gateway.up": "the cloud hears {gateway} again",
+    "outbox.broken": "{gateway} could not read its outbox, and has moved it aside",
     "node.down": "{who} counts {node} as down",
     "node.up": "{who} hears {node}",
     "node.unknown": "the cloud can no longer tell about {node}",

@@ -47,11 +47,11 @@ class BridgedSession(Session):
         self._wanted_filters = filters
         self._up, self._down, self._message = on_up, on_down, on_message
 
-    def dial(self, proxy: FaultProxy) -> None:
-        """Make one attempt at the real broker behind ``proxy``."""
+    def dial(self, proxy: FaultProxy, end: str) -> None:
+        """Make one attempt at the real broker behind ``proxy``, over the link with this ``end`` here."""
         self.close()
         if self._real is None:
-            self._real = self._port()
+            self._real = self._port(end)
         self._real.connect(f"{LOOPBACK}:{proxy.port}")
 
     def close(self) -> None:
@@ -67,10 +67,10 @@ class BridgedSession(Session):
         else:
             super().send(send)
 
-    def _port(self) -> MqttPort:
+    def _port(self, end: str) -> MqttPort:
         deployment = self._meeting.deployment
         login = Login(self.identity, deployment.password(self.identity))
-        address = deployment.addresses.of[self.identity]
+        address = deployment.addresses.of[end]
         return MqttPort("real", login, self._wanted_filters, self, bind_address=address)
 
     # what the real connection reports

@@ -55,6 +55,10 @@ class Addresses:
         return {address: client for client, address in self.of.items()}
 
 
+def _megabytes(count: int | None) -> int | None:
+    return None if count is None else count // 1_000_000
+
+
 def _address(number: int) -> str:
     block, host = divmod(number, 250)
     return f"127.{_FIRST_BLOCK + block // 250}.{block % 250}.{host + 1}"
@@ -82,11 +86,12 @@ class Deployment:
         self._for_good = for_good
         self.fleet_id = plan.fleet_id if for_good else f"{plan.fleet_id[:24].rstrip('-')}-{entropy(3).hex()}"
         devices = [gateway.id for gateway in plan.gateways] + [node.id for node in plan.nodes]
+        backups = [gateway.backup_end for gateway in plan.gateways if gateway.backup]
         names = devices + [sealing_name(node) for node in sealing_nodes(plan)]
         self.keys = {name: (keys or {}).get(name) or entropy(KEY_BYTES) for name in names}
         self.data_key = entropy(KEY_BYTES) if sealing_nodes(plan) else None
         self.manager_password = entropy(KEY_BYTES).hex().encode()
-        self.addresses = Addresses.for_clients([FLEET, *devices])
+        self.addresses = Addresses.for_clients([FLEET, *devices, *backups])
         self._incarnations: dict[str, int] = {}
 
     # places
@@ -149,7 +154,13 @@ class Deployment:
         identity = {"id": gateway.id, "fleet": self.fleet_id, "site": gateway.site, "role": gateway.role}
         document = {
             "gateway": {**identity, "key_file": str(self._key_file(gateway.id))},
-            "uplink": {"host": LOOPBACK, "port": hub_port, "bind_address": self._source_address(gateway.id)},
+            "uplink": {
+                "host": LOOPBACK,
+                "port": hub_port,
+                "bind_address": self._source_address(gateway.id),
+                "daily_mb": _megabytes(gateway.daily_bytes),
+            },
+            "backup": self._backup(gateway),
             "local": {
                 "host": LOOPBACK,
                 "port": local_port,
@@ -192,6 +203,13 @@ class Deployment:
             "sensors": [self._sensor(sensor) for sensor in node.sensors],
         }
         return self._write_config(node.id, document)
+
+    def _backup(self, gateway: GatewayPlan) -> dict[str, Any]:
+        """The second uplink. For good it is left out: which of the machine's interfaces it is, nobody here can say."""
+        if gateway.backup is None or self._for_good:
+            return {}
+        source, daily_mb = self._source_address(gateway.backup_end), _megabytes(gateway.backup.daily_bytes)
+        return {"name": gateway.backup.name, "bind_address": source, "daily_mb": daily_mb}
 
     def _source_address(self, who: str) -> str | None:
         return None if self._for_good else self.addresses.of[who]

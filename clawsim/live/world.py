@@ -32,7 +32,7 @@ from clawsim.live.processes import Child, ProcessFailed, Supervisor
 from clawsim.live.proxy import FaultProxy
 from clawsim.live.tail import Tail
 from clawsim.randomness import stream
-from clawsim.scenario.plan import FLEET, HUB, Plan
+from clawsim.scenario.plan import FLEET, HUB, Plan, owner_of
 from clawsim.virtual.machines import MAX_NODE_BYTES
 from clawsim.virtual.session import Session
 from clawsim.virtual.world import VirtualWorld, receiver
@@ -138,7 +138,7 @@ class LiveWorld(VirtualWorld):
 
     def _replace_links(self) -> None:
         for client, broker in self.links:
-            if not self.real.isdisjoint((client, broker)):
+            if not self.real.isdisjoint((owner_of(client), broker)):
                 self.links[client, broker] = cast(Any, self._proxied(client, broker))
 
     def _proxied(self, client: str, broker: str) -> ProxyLink:
@@ -198,7 +198,7 @@ class LiveWorld(VirtualWorld):
     def silence(self, who: str, silent: bool) -> None:
         """What the loss of power at ``who`` looks like on its real links, and its return."""
         for ends, link in self.links.items():
-            if who in ends and isinstance(link, ProxyLink):
+            if who in (owner_of(ends[0]), ends[1]) and isinstance(link, ProxyLink):
                 link.silence() if silent else link.unsilence()
 
     async def follow_bridges(self) -> None:
@@ -223,7 +223,7 @@ class LiveWorld(VirtualWorld):
     def connect(self, client: Any, session: Session, low: str, high: str, server: Any) -> None:
         """Try to connect: over the proxy to a real broker, over a virtual link to a virtual one."""
         if high in self.real and (low, high) in self.links and isinstance(session, BridgedSession):
-            session.dial(self.proxies[high])
+            session.dial(self.proxies[high], low)
         else:
             super().connect(client, session, low, high, server)
 

@@ -61,6 +61,12 @@ class NodeGroup(Strict):
     stagger: Duration = Field(default=0, description="Nodes power on spread over this time, each at its own instant")
 
 
+class Backup(Strict):
+    name: Id = Field(default="4g", description="How events and status call it")
+    link: str = Field(default="lte", description="A link profile: lte, ethernet, or one of `links`")
+    daily_mb: int | None = Field(default=None, ge=1, le=1_000_000, description="It is metered: what a day may carry")
+
+
 class Gateway(Strict):
     id: str = Field(description='An id; with `count` a pattern such as "gateway-{:02d}"')
     count: int | None = Field(default=None, ge=1, le=1000)
@@ -69,6 +75,12 @@ class Gateway(Strict):
     role: Literal["primary", "secondary"] = "primary"
     modes: dict[str, Literal["raw", "summary", "on_change"]] = Field(
         default_factory=dict, max_length=100, description="By metric what goes up a metered uplink; raw where not said"
+    )
+    daily_mb: int | None = Field(
+        default=None, ge=1, le=1_000_000, description="The uplink is metered: batches become rarer so that it lasts"
+    )
+    backup: Backup | None = Field(
+        default=None, description="A second uplink, used while the first does not work; faults strike the first alone"
     )
 
     failback: Literal["never", "idle", "after"] = Field(

@@ -36,6 +36,7 @@ HUB = "hub"
 FLEET = "fleet"
 """The fleet manager."""
 UPLINK = "uplink"
+PRIMARY = "uplink"  # the name of a gateway\'s first line (nanoclaw.core.lines)
 """Name of the link profile between gateways and the hub."""
 LORA = "lora"
 """Name of the link profile of nodes on a LoRa radio: their frames are on the air, so it has no latency of its own."""
@@ -79,6 +80,20 @@ class SensorPlan:
     """Its values are for the fleet manager's eyes only: see `firmware.wire.sealing`."""
 
 
+def owner_of(end: str) -> str:
+    """Whose end of a link this is: a gateway has one more for its backup uplink."""
+    return end.partition(":")[0]
+
+
+@dataclass(frozen=True, slots=True)
+class BackupPlan:
+    """A gateway's second uplink; ``link`` names its :class:`LinkPlan`."""
+
+    name: str
+    link: str
+    daily_bytes: int | None
+
+
 @dataclass(frozen=True, slots=True)
 class GatewayPlan:
     """A regional gateway. Nodes fall back to any other gateway of their ``site``, secondary or not."""
@@ -91,6 +106,14 @@ class GatewayPlan:
     failback: Literal["never", "idle", "after"] = "never"
     failback_after_ms: int = 600_000
     failback_hold_ms: int = 300_000
+    daily_bytes: int | None = None
+    """What a metered uplink may carry in a day."""
+    backup: BackupPlan | None = None
+
+    @property
+    def backup_end(self) -> str:
+        """This gateway's end of the link that is its backup's."""
+        return f"{self.id}:{self.backup.name}" if self.backup else ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,19 @@ from clawsim.propagation import SENSITIVITY_DBM, reach_m
 from clawsim.scenario.base import ID_PATTERN
 from clawsim.scenario.context import Context
 from clawsim.scenario.errors import did_you_mean
-from clawsim.scenario.models import Fleet, Gateway, Link, NodeGroup, Scenario
+from clawsim.scenario.models import Backup, Fleet, Gateway, Link, NodeGroup, Scenario
 from clawsim.scenario.names import expanded_ids
-from clawsim.scenario.plan import DATACENTER, LORA, UPLINK, GatewayPlan, LinkPlan, NodePlan, SensorPlan
+from clawsim.scenario.plan import (
+    DATACENTER,
+    LORA,
+    PRIMARY,
+    UPLINK,
+    BackupPlan,
+    GatewayPlan,
+    LinkPlan,
+    NodePlan,
+    SensorPlan,
+)
 from clawsim.scenario.resolve_signals import for_node, resolve_sensor
 from clawsim.scenario.vocabulary import NODE_TYPES
 
@@ -56,13 +66,13 @@ def resolve_fleet(fleet: Fleet, links: dict[str, LinkPlan], context: Context) ->
     """Fill ``context.gateways`` and ``context.nodes``, in the order of the file."""
     for gateway in fleet.gateways:
         for gateway_id in _ids(gateway.id, gateway.count, gateway.start):
-            context.gateways.setdefault(gateway_id, _gateway(gateway_id, gateway, context))
+            context.gateways.setdefault(gateway_id, _gateway(gateway_id, gateway, links, context))
     for group in fleet.nodes:
         _resolve_group(group, links, context)
     _check_modes(fleet, context)
 
 
-def _gateway(gateway_id: str, gateway: Gateway, context: Context) -> GatewayPlan:
+def _gateway(gateway_id: str, gateway: Gateway, links: dict[str, LinkPlan], context: Context) -> GatewayPlan:
     if "failback_after" in gateway.model_fields_set and gateway.failback != "after":
         context.complain(gateway.mark("failback_after"), "failback_after: says something with `failback: after` only")
     return GatewayPlan(
@@ -73,7 +83,24 @@ def _gateway(gateway_id: str, gateway: Gateway, context: Context) -> GatewayPlan
         failback=gateway.failback,
         failback_after_ms=context.whole_ms(gateway, "failback_after", gateway.failback_after),
         failback_hold_ms=context.whole_ms(gateway, "failback_hold", gateway.failback_hold),
+        daily_bytes=_bytes_of(gateway.daily_mb),
+        backup=_backup(gateway.backup, links, context),
     )
+
+
+def _bytes_of(daily_mb: int | None) -> int | None:
+    return None if daily_mb is None else daily_mb * 1_000_000
+
+
+def _backup(backup: Backup | None, links: dict[str, LinkPlan], context: Context) -> BackupPlan | None:
+    if backup is None:
+        return None
+    if backup.link not in links:
+        hint = did_you_mean(backup.link, links)
+        context.complain(backup.mark("link"), f"link: unknown profile '{backup.link}'{hint}")
+    if backup.name == PRIMARY:
+        context.complain(backup.mark("name"), f"name: '{PRIMARY}' is what the first uplink is called")
+    return BackupPlan(backup.name, backup.link, _bytes_of(backup.daily_mb))
 
 
 def _check_modes(fleet: Fleet, context: Context) -> None:

@@ -88,7 +88,9 @@ def _fleet(plan: Plan) -> Table:
         role = "" if gateway.role == "primary" else f" ({gateway.role})"
         modes = "".join(f"\n{metric} goes up as {mode}" for metric, mode in gateway.modes)
         modes += "" if gateway.failback == "never" else f"\nsends nodes home: {_failback(gateway)}"
-        table.add_row(gateway.id + role + modes, gateway.site, "\n".join(groups) or "none at home here")
+        table.add_row(
+            gateway.id + role + _uplinks(gateway) + modes, gateway.site, "\n".join(groups) or "none at home here"
+        )
     return table
 
 
@@ -97,6 +99,18 @@ def _failback(gateway: GatewayPlan) -> str:
         return f"when idle, and home is up for {gateway.failback_hold_ms / 60_000:g} min"
     up_ms = max(gateway.failback_after_ms, gateway.failback_hold_ms)
     return f"when home is up for {up_ms / 60_000:g} min"
+
+
+def _uplinks(gateway: GatewayPlan) -> str:
+    """What is unusual about them: a budget, and a second one."""
+    text = _budget("its uplink", gateway.daily_bytes)
+    if gateway.backup:
+        text += f"\nbackup {gateway.backup.name}" + _budget("", gateway.backup.daily_bytes).replace("\n", " ")
+    return text
+
+
+def _budget(what: str, daily_bytes: int | None) -> str:
+    return "" if daily_bytes is None else f"\n{what} at most {daily_bytes // 1_000_000} MB a day".replace("  ", " ")
 
 
 def _groups(nodes: Sequence[NodePlan]) -> list[str]:

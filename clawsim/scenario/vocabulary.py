@@ -111,6 +111,13 @@ _GATEWAYS = (
     EventKind(
         "failback.ordered", "a gateway sends a node back to its home", GATEWAY, ("node", "gateway", "policy"), "node"
     ),
+    EventKind(
+        "outbox.broken",
+        "a gateway could not read its outbox, and has moved it aside",
+        FLEET,
+        ("gateway", "outboxes"),
+        "gateway",
+    ),
     EventKind("rule.blind", "a gateway's rule asks for a sealed value", GATEWAY, ("rule", "node", "metric"), "node"),
     EventKind("batch.sent", "a gateway sent a batch", GATEWAY, ("batch", "readings", "bytes", "late")),
     EventKind("batch.acknowledged", "the cloud has a batch on disk", GATEWAY, ("batch", "readings")),

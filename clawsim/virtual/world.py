@@ -155,6 +155,8 @@ class VirtualWorld:
         self._link("fleet", "hub", DATACENTER)
         for gateway in plan.gateways:
             self._link(gateway.id, "hub", UPLINK)
+            if gateway.backup:
+                self._link(gateway.backup_end, "hub", gateway.backup.link)
         for node in plan.nodes:
             for gateway in plan.gateways_of(node.site):
                 self._link(node.id, gateway.id, node.link)

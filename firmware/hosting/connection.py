@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import paho.mqtt.client as paho
 
 from firmware.hosting.client import KEEPALIVE_S, new_client
-from firmware.hosting.tls import ClientTls
+from firmware.hosting.tls import Tls
 
 _log = logging.getLogger("clawland.mqtt")
 
@@ -30,12 +30,12 @@ CONGESTION_POLL_S = 0.05
 class Login:
     """Who a port says it is; the client id is the user name. Never printed with its password.
 
-    With `tls` the connection is TLS, and the certificate there says who it is instead.
+    With `tls` the connection is TLS; without a password a certificate there says who it is instead.
     """
 
     client_id: str
     password: bytes = b""
-    tls: ClientTls | None = None
+    tls: Tls | None = None
 
     def __repr__(self) -> str:
         return f"Login({self.client_id!r})"
@@ -67,7 +67,8 @@ class Connection:
         self._over = False
         self._paused = False
         self._client = new_client(login.client_id, interface)
-        if login.tls is None:
+        self._certified = login.tls is not None and not login.password
+        if not self._certified:
             self._client.username_pw_set(login.client_id, login.password.decode())
         self._client.on_connect = self._on_connect
         self._client.on_subscribe = self._on_subscribe
@@ -122,10 +123,21 @@ class Connection:
             if self._tls is not None:
                 self._client.tls_set_context(self._tls.context())
             self._client.connect(host, port, keepalive=KEEPALIVE_S, bind_address=self._bind_address)
+            self._check_server()
         except (OSError, ValueError) as error:
             failure = _in_words(error)
         with contextlib.suppress(RuntimeError):  # the loop has closed meanwhile
             self._loop.call_soon_threadsafe(self._attach, failure)
+
+    def _check_server(self) -> None:
+        """Before the password is sent: `_attach` lets paho write. Raises OSError, with the connection closed."""
+        connected: object = self._client.socket()
+        if self._tls is not None and isinstance(connected, ssl.SSLSocket):
+            try:
+                self._tls.check(connected)
+            except OSError:
+                connected.close()
+                raise
 
     def _attach(self, failure: str) -> None:
         connected = self._client.socket()
@@ -187,7 +199,7 @@ class Connection:
 
     def _on_disconnect(self, _client: Any, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
         # Called inside paho's own clean-up: close the socket after it.
-        hint = "" if self._up or self._tls is None else "; does the broker still take this certificate?"
+        hint = "" if self._up or not self._certified else "; does the broker still take this certificate?"
         self._loop.call_soon(self._ended, f"closed: {reason}{hint}")
 
     def _ended(self, reason: str) -> None:

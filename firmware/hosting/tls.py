@@ -1,8 +1,23 @@
-"""TLS of a client that proves itself by a certificate, from files that may be renewed while it runs."""
+"""TLS of a client: one that proves itself by a certificate, and one that knows its server by the server's alone."""
 
+import hashlib
+import hmac
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
+
+
+class Tls(Protocol):
+    """How a connection is secured."""
+
+    def context(self) -> ssl.SSLContext:
+        """What to connect with now. Raises OSError."""
+        ...
+
+    def check(self, connected: ssl.SSLSocket) -> None:
+        """Look at the server once more, before anything is said to it. Raises OSError."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -23,3 +38,27 @@ class ClientTls:
         context.load_verify_locations(self.authority)
         context.load_cert_chain(self.certificate, self.key)
         return context
+
+    def check(self, connected: ssl.SSLSocket) -> None:
+        """Nothing is left to look at: the context has checked it."""
+
+
+@dataclass(frozen=True)
+class PinnedTls:
+    """A server is known by the SHA-256 of its certificate, in hexadecimal digits: one of these, whoever signed it."""
+
+    fingerprints: tuple[str, ...]
+
+    def context(self) -> ssl.SSLContext:
+        """One that asks no authority."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        return context
+
+    def check(self, connected: ssl.SSLSocket) -> None:
+        """The certificate is a pinned one. Raises OSError."""
+        found = hashlib.sha256(connected.getpeercert(binary_form=True) or b"").hexdigest()
+        if not any(hmac.compare_digest(found, pinned) for pinned in self.fingerprints):
+            raise OSError(f"the certificate is not the pinned one: its fingerprint is {found}")

@@ -94,7 +94,7 @@ class NodeProcess:
         self._radio = None if settings.concentrator is None else self._udp_radio(settings.concentrator)
         self._up = MqttPort(
             "up",
-            Login(settings.id, mqtt_password(settings.core["key"])),
+            Login(settings.id, mqtt_password(settings.core["key"]), settings.tls),
             [f"clawland/{settings.id}/{verb}" for verb in ("cmd", "received")],
             self.pump,
             bind_address=settings.bind_address,

@@ -1,5 +1,6 @@
 """The configuration file of a node that runs as a process; `EXAMPLE` is one."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from firmware.core.rules import problem as problem_of_rules
 from firmware.hal.recording import RecordingError
 from firmware.hal.signals import Signal, SignalError, signal_from_spec
 from firmware.hosting.config import ConfigError, Table, load_toml
+from firmware.hosting.tls import PinnedTls
 from firmware.wire.ids import valid_metric
 from firmware.wire.lora import frame_key
 
@@ -30,6 +32,9 @@ data = "sensor-01"               # directory of the flash
 id = "gateway-01"
 host = "127.0.0.1"
 port = 1883
+# tls = true                     # then port is usually 8883...
+# and the gateway's certificate is known by this, as `nanoclaw status` shows it; those of several with commas
+# fingerprint = "0f1e2d3c4b5a69788796a5b4c3d2e1f00f1e2d3c4b5a69788796a5b4c3d2e1f0"
 # bind_address = "127.0.0.2"     # local address to connect from
 
 ## [lora]                        # on the radio instead of [gateway]: no IP, no beacon, within its duty cycle
@@ -84,6 +89,7 @@ class NodeSettings:
     signals: tuple[Signal, ...]
     data: Path
     sync: bool
+    tls: PinnedTls | None
     bind_address: str
     interface: str
     seed: int | str | None
@@ -119,6 +125,7 @@ def load_settings(file: Path) -> NodeSettings:
         signals=tuple(_signal(table, sensor) for table, sensor in zip(sensors, core["sensors"], strict=True)),
         data=node.path("data"),
         sync=node.boolean("sync", False),
+        tls=_tls(gateway),
         bind_address=gateway.text("bind_address", ""),
         interface=discovery.text("interface", "127.0.0.1"),
         seed=_seed(node),
@@ -153,7 +160,8 @@ def _core_settings(node: Table) -> dict[str, Any]:
 
 
 def _home(gateway: Table) -> dict[str, str]:
-    host, port = gateway.text("host", "127.0.0.1"), gateway.integer("port", 1, 65535, 1883)
+    usual_port = 8883 if gateway.has("tls") and gateway.boolean("tls") else 1883
+    host, port = gateway.text("host", "127.0.0.1"), gateway.integer("port", 1, 65535, usual_port)
     return {"id": gateway.identity("id"), "target": f"[{host}]:{port}" if ":" in host else f"{host}:{port}"}
 
 
@@ -169,6 +177,16 @@ def _concentrator(lora: Table) -> tuple[str, int]:
     if not colon or not port.isdecimal() or not 0 < int(port) < 65536:
         raise lora.fail("concentrator", f"{text!r} is not HOST:PORT")
     return host.strip("[]"), int(port)
+
+
+def _tls(gateway: Table) -> PinnedTls | None:
+    """The pins, which hold for every gateway that the node joins: a fallback's belong here, too."""
+    if not gateway.boolean("tls", False):
+        return None
+    pins = tuple(pin.strip().lower().replace(":", "") for pin in gateway.text("fingerprint").split(","))
+    if not all(re.fullmatch("[0-9a-f]{64}", pin) for pin in pins):
+        raise gateway.fail("fingerprint", "must be SHA-256 fingerprints of 64 hexadecimal digits, separated by commas")
+    return PinnedTls(pins)
 
 
 def _rules(root: Table, tables: list[Table]) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from firmware.wire.messages import MAX_BOOT, MAX_TEXT_CHARS, is_count
 from fleet.core.notices import Notice
+from fleet.core.told import broken_outboxes, health_of
 from fleet.core.transaction import Transaction
 from fleet.wire import uplink
 from fleet.wire.rule import BASE
@@ -50,8 +51,11 @@ class Health:
         answer = {"v": uplink.VERSION, "n": uplink.count_of(message, "n"), "utc_ms": core.utc_ms(now_ms)}
         peers = self._peers(gateway, row["doc"]["site"], now_ms)
         core.send(gateway, "heartbeat/ack", uplink.encode(answer | {"up": peers} if peers else answer))
-        row["doc"]["health"] = {name: message.get(name) for name in _SHOWN}
+        broken = broken_outboxes(row["doc"].get("health"))
+        row["doc"]["health"] = health = health_of(message)
         self.on_gateway(gateway, now_ms)
+        if broken_outboxes(health) > broken:
+            self._tell_broken(gateway, broken_outboxes(health), now_ms)
         version, refused = core.configuration.version, message.get("config_refused")
         again = isinstance(refused, dict) and refused.get("version") == version
         if self._can_more(row["doc"], message.get("capabilities")) or (message.get("config") != version and not again):
@@ -65,6 +69,16 @@ class Health:
         up = {peer: rows[peer]["doc"] for peer in near if heard_ms.get(peer, since_ms - 1) >= since_ms}
         uptimes = {peer: (doc.get("health") or {}).get("uptime_ms") for peer, doc in sorted(up.items())}
         return {peer: up_ms for peer, up_ms in uptimes.items() if up_ms is not None and is_count(up_ms, MAX_UTC_MS)}
+
+    def _tell_broken(self, gateway: str, outboxes: int, now_ms: int) -> None:
+        """What a gateway had kept may be lost with its outbox: people are told, since no reading can be named."""
+        core = self._core
+        subject, body = f"gateway {gateway} could not read its outbox", "The file was moved aside on its disk."
+        tx = Transaction()
+        tx.upsert("gateways", core.registry.gateways[gateway])
+        tx.after.append(lambda _: core.event("outbox.broken", {"gateway": gateway, "outboxes": outboxes}))
+        core.notify(tx, Notice("outbox.broken", "critical", subject, body, None))
+        core.stores.commit(tx)
 
     def _can_more(self, doc: Message, announced: object) -> bool:
         """Whether the gateway's evaluator is another than we thought, so that other rules fit it. Raises Rejected."""
@@ -231,16 +245,3 @@ def _lost_with(doc: Message, gateway: str) -> bool:
 
 
 _WORDS = {"up": "back", "down": "down"}
-_SHOWN = (
-    "mode",
-    "nodes_up",
-    "nodes_down",
-    "outbox_readings",
-    "outbox_dropped",
-    "uptime_ms",
-    "version",
-    "config",
-    "config_refused",
-    "role",
-    "rejected",
-)

@@ -185,6 +185,7 @@ _PLURALS = {
     "node.up": "nodes are back",
     "gateway.down": "gateways are down",
     "gateway.up": "gateways are back",
+    "outbox.broken": "gateways could not read their outboxes",
     "alert.raised": "alerts are raised",
     "alert.cleared": "alerts are cleared",
 }

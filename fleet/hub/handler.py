@@ -25,7 +25,7 @@ from amqtt.mqtt.suback import SubackPacket
 from amqtt.mqtt.unsuback import UnsubackPacket
 
 from fleet.hub.frames import Frame, MalformedPacketError, decode, read_frame
-from fleet.hub.session import HubSession
+from fleet.hub.session import UNUSED, HubSession
 from fleet.hub.tls import NoPeerError, Peer, peer_of
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ class HubHandler(BrokerProtocolHandler):
 
     def __init__(self, broker: "HubBroker", stream: asyncio.StreamReader, out: asyncio.StreamWriter) -> None:
         super().__init__(broker.plugins_manager)
+        self._pending_subscriptions = self._pending_unsubscriptions = UNUSED
         self.stream = stream
         self.hub_session: HubSession | None = None
         self.peer: Peer | None = None

@@ -1,7 +1,9 @@
 """What is on its way to one subscriber: bounded, and for QoS 1 kept until acknowledged, across reconnections."""
 
+from asyncio import Queue
 from collections import Counter, deque
 from dataclasses import dataclass
+from typing import Any
 
 from amqtt.mqtt.publish import PublishPacket
 from amqtt.session import OutgoingApplicationMessage, Session
@@ -11,6 +13,8 @@ from fleet.hub.frames import Will
 MAX_GRANTED_QOS = 1
 MAX_IN_FLIGHT = 20  # Mosquitto's max_inflight_messages
 MAX_QUEUED_MESSAGES = 10_000  # a burst of every node of a large site; Mosquitto is configured to the same
+
+UNUSED: "Queue[Any]" = Queue()  # amqtt makes four of 3 KB for each client, and we put nothing in any
 
 
 class ConnectionState:
@@ -41,6 +45,7 @@ class HubSession(Session):
 
     def __init__(self, identity: str, clean: bool, max_queued_bytes: int) -> None:
         super().__init__()
+        self.retained_messages = self.delivered_message_queue = UNUSED
         self.client_id = identity
         self.identity = identity
         self.clean_session = clean

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from nanoclaw.core.gateway import GatewayCore
 
 NO_UTC_TTL_MS = 3_600_000
+MOST_ORDERS = 1_000  # beyond, the cloud is told no: nodes that are away must not fill the disk
 
 
 class Commands:
@@ -43,14 +44,20 @@ class Commands:
             return
         target = uplink.text_of(message, "target")
         if target not in core.nodes:
-            answer = {"id": command["id"], "target": target, "status": "failed", "reason": "unknown node"}
-            core.forwarder.report("ack", answer, now_ms)
+            self._refuse(command["id"], target, "unknown node", now_ms)
             return
         if command["id"] in self._orders:
             return  # the cloud asks again; the node is being asked
+        if len(self._orders) >= MOST_ORDERS:
+            self._refuse(command["id"], target, "too many commands wait for nodes", now_ms)
+            return
         kept = command | {"target": target, "params": params, "by": message.get("by", "cloud")}
         kept["expires_utc_ms"] = uplink.count_of(message, "expires_utc_ms")
         core.stores.persist([("put", f"cmd:{command['id']}", kept)], lambda at_ms: self._keep(kept, at_ms))
+
+    def _refuse(self, command_id: str, target: str, reason: str, now_ms: int) -> None:
+        answer = {"id": command_id, "target": target, "status": "failed", "reason": reason}
+        self._core.forwarder.report("ack", answer, now_ms)
 
     def _keep(self, kept: Message, now_ms: int) -> None:
         core = self._core

@@ -26,6 +26,8 @@ class GatewayConfig:
     """Readings of this time go to the cloud as one batch."""
     commit_ms: int = 5_000
     """Readings wait at most this long for the disk, and their node that much longer for `received`."""
+    commit_readings: int = 1_000
+    """So many go at once: a node that empties its backlog brings more in five seconds than may wait here."""
     uplink_heartbeat_ms: int = 30_000
     offline_after_ms: int = 90_000
     down_after_intervals: int = 3

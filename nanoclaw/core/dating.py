@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from nanoclaw.core.outbox import Item
+from nanoclaw.core.outbox import Item, compact
 
 if TYPE_CHECKING:
     from nanoclaw.core.gateway import GatewayCore
@@ -67,4 +67,4 @@ class Dating:
             entry["time_quality"] = "estimated"
         entry.setdefault("time_quality", "corrected")
         sample = entry["sensor"], entry["metric"], entry["value"], entry["utc_ms"]
-        return Item(item.id, item.kind, orjson.dumps(entry), sample)
+        return Item(item.id, item.kind, compact(orjson.dumps(entry)), sample)

@@ -7,7 +7,7 @@ import orjson
 from fleet.wire import uplink
 from fleet.wire.uplink import Message
 from nanoclaw.core.mode import BEHIND, CAUGHT_UP
-from nanoclaw.core.outbox import REPORT, Batch, Item, statistics
+from nanoclaw.core.outbox import REPORT, Batch, Item, compact, statistics
 from nanoclaw.core.stores import Then
 
 if TYPE_CHECKING:
@@ -66,7 +66,8 @@ class Forwarder:
         name, item_id = self.next_name, core.outbox.next_id
         core.outbox.next_id += 1
         message = {"v": uplink.VERSION, "item": name, "utc_ms": core.utc_ms(now_ms)} | message
-        self._store_report(item_id, uplink.encode({"verb": verb, "message": message}), list(writes), then)
+        body = compact(uplink.encode({"verb": verb, "message": message}))
+        self._store_report(item_id, body, list(writes), then)
 
     def _store_report(self, item_id: int, body: bytes, writes: list[Any], then: Then | None) -> None:
         """Make a report durable, then send it if the cloud is there; a disk that refuses is asked again."""

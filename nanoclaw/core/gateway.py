@@ -40,7 +40,10 @@ class GatewayCore:
     """See `nanoclaw.core`. `status()` tells people how it is doing."""
 
     def __init__(self, config: GatewayConfig, restored: dict[str, Any], rng: Any, now_ms: int) -> None:
-        """`restored`: {"slots": {name: JSON}, "outbox": [(id, kind, body)]}; `rng`: anything like `random.Random`."""
+        """`restored`: {"slots": {name: JSON}, "outbox": [(id, kind, body)]}; `rng`: anything like `random.Random`.
+
+        "broken" in `restored` says how many outboxes could not be read, and were moved aside.
+        """
         self.config = config
         self.id = config.id
         self.slots: dict[str, Any] = dict(restored.get("slots", {}))
@@ -49,6 +52,7 @@ class GatewayCore:
         self.utc_offset_ms: int | None = None
         self.nodes: dict[str, Node] = {}
         self.outbox = Outbox(restored.get("outbox", ()))
+        self._broken: int = restored.get("broken", 0)
         spent = {line.name: self.slots.get(f"spent:{line.name}") for line in config.lines}
         self.uplink = Uplink(config.lines, config.uplink_heartbeat_ms, config.offline_after_ms, rng, spent, now_ms)
         self.stores = Stores(self)
@@ -178,6 +182,7 @@ class GatewayCore:
             "outbox_bytes": self.outbox.bytes,
             "outbox_dropped": self.intake.dropped,
             "outbox_reports": len(self.outbox.reports),
+            "outbox_broken": self._broken,
             "rejected": self.rejected,
             "config": self.configuration.version,
             "version": VERSION,

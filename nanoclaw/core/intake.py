@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from fleet.wire.uplink import Message, valid_metric_cached
-from nanoclaw.core.outbox import READING, SUMMING, Item, is_older, reading_identity
+from nanoclaw.core.outbox import READING, SUMMING, Item, compact, is_older, reading_identity
 from nanoclaw.core.roster import RECEIVED_EVERY_MS, Node
 
 if TYPE_CHECKING:
@@ -81,16 +81,22 @@ class Intake:
             if core.reduction.is_summarised(metric, reading):
                 kind = SUMMING
         sample = (node.id, metric, value, entry.get("utc_ms"))
-        item = Item(core.outbox.next_id, kind, orjson.dumps(entry), sample)
+        item = Item(core.outbox.next_id, kind, compact(orjson.dumps(entry)), sample)
         core.outbox.next_id += 1
         self._unstored.append((item, node, boot, seq))
         if reading.get("event") is True or type(value) is bool:
             self._urgent.append(item.id)  # a bare board cannot say that it is one, but doors and leaks are booleans
             self.due_ms = now_ms
+        elif self._is_enough():
+            self.due_ms = now_ms
         elif self.due_ms is None:
             self.due_ms = now_ms + core.config.commit_ms
         if age_ms is not None and age_ms <= core.config.late_ms:
             core.decisions.on_reading(node, metric, entry, now_ms - age_ms, item.id, now_ms)
+
+    def _is_enough(self) -> bool:
+        """Whether what waits is worth a commit of its own; a disk that refuses is asked no sooner for it."""
+        return len(self._unstored) >= self._core.config.commit_readings and not self._storing and not self._full
 
     def _suppress(self, node: Node, metric: str, entry: Message, at_ms: int, now_ms: int) -> None:
         """A reading that goes nowhere: its node is told that it is kept, and the rules see it."""
@@ -239,7 +245,8 @@ class Intake:
         if closing:
             self._closed(*closing, now_ms)
         if self._unstored and self.due_ms is None:
-            self.due_ms = now_ms if self._urgent else now_ms + core.config.commit_ms
+            soon = self._urgent or self._is_enough()
+            self.due_ms = now_ms if soon else now_ms + core.config.commit_ms
 
     def _on_failed(self, taken: list[tuple[Item, Node, int, int]], now_ms: int) -> None:
         self._storing = False

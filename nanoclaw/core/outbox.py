@@ -17,6 +17,7 @@ from fleet.wire.uplink import MAX_BATCH_BYTES, MAX_BATCH_READINGS, Message
 READING, REPORT = "reading", "report"
 SUMMING = "summing"  # a reading that is to become a part of a summary
 READINGS = (READING, SUMMING)
+USUAL_BYTES = 150  # of a reading, while there is none to measure
 _ROOM_BYTES = MAX_BATCH_BYTES - 64 * 1024  # for ids and statistics
 
 
@@ -48,6 +49,11 @@ class Batch:
         self.live = live
         self.first = items[0].id
         self.sent_ms = 0
+
+
+def compact(text: bytes) -> bytes:
+    """A copy in as much memory as it needs: what orjson makes keeps 4 KB for 100 bytes, and an outbox keeps many."""
+    return bytes(memoryview(text))
 
 
 def reading_identity(body: bytes) -> tuple[str, int, int]:
@@ -212,6 +218,12 @@ def is_older(item: Item, utc_ms: int | None) -> bool:
 
 def _report_name(item: Item) -> str:
     return str(orjson.loads(item.body)["message"]["item"])
+
+
+def room_readings(kept: int, kept_bytes: int, most: int, most_bytes: int) -> int:
+    """How many more readings of the usual size find room: bounded in number and in bytes, whichever ends first."""
+    usual_bytes = kept_bytes / kept if kept else USUAL_BYTES
+    return max(0, min(most - kept, int((most_bytes - kept_bytes) / usual_bytes)))
 
 
 def window_of(utc_ms: int | None, window_ms: int) -> int | None:

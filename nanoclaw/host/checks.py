@@ -11,12 +11,11 @@ from typing import NamedTuple
 
 from nanoclaw.host.attempt import refused_because
 from nanoclaw.host.config import MB, GatewaySettings
-from nanoclaw.host.daemon import EARLIEST_UTC_MS
+from nanoclaw.host.daemon import EARLIEST_UTC_MS, LOOPBACK
 from nanoclaw.host.networks import Interfaces, forwarding, separation_problems, way_problems
 from nanoclaw.host.status import LOCK_FILE, is_running, moved_aside
 
 OK, WARNING, ERROR = "ok", "warning", "error"
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
 READING_BYTES = 300
 """On disk, with SQLite's own and the write-ahead log: measured 240 with usual metrics."""
 LEAST_FREE_BYTES = 20 * MB
@@ -42,6 +41,7 @@ def findings(settings: GatewaySettings, utc_ms: int | None = None) -> Iterator[F
     yield from _clock(settings, utc_ms)
     yield from _networks(settings)
     yield from _ports(settings, running)
+    yield from _nodes_tls(settings)
     yield from _certificate(settings, utc_ms)
     yield from _budgets(settings)
     yield from _hub(settings, running)
@@ -115,7 +115,10 @@ def _ports(settings: GatewaySettings, running: bool) -> Iterator[Finding]:
     if running:
         yield Finding(OK, "ports", "not tried, since the gateway is running")
         return
-    yield _port("for nodes", settings.local_host, settings.local_port, "local.port")
+    plain_host = settings.local_host if settings.local_plain else "127.0.0.1"
+    yield _port("for nodes" if settings.local_plain else "of the broker", plain_host, settings.local_port, "local.port")
+    if settings.local_tls is not None:
+        yield _port("for nodes with TLS", settings.local_host, settings.local_tls.port, "local.tls_port")
     if settings.lora is not None:
         yield _port("for concentrators", settings.lora.host, settings.lora.port, "lora.port", socket.SOCK_DGRAM)
         if settings.lora.host not in LOOPBACK:
@@ -143,6 +146,13 @@ def _port(what: str, host: str, port: int, key: str, kind: int = socket.SOCK_STR
         reason = (error.strerror or str(error)).lower()
         return Finding(ERROR, "ports", f"{what}: {port} on {host}: {reason} ({key})")
     return Finding(OK, "ports", f"{what}: {port} on {host} is free" if port else f"{what}: any free one on {host}")
+
+
+def _nodes_tls(settings: GatewaySettings) -> Iterator[Finding]:
+    """Nodes that speak without TLS are nothing wrong, and nothing to be silent about."""
+    if settings.local_plain and settings.local_host not in LOOPBACK:
+        text = f"nodes may speak to {settings.local_host} as they are: whoever listens there reads them (local.tls)"
+        yield Finding(WARNING, "tls", text)
 
 
 def _certificate(settings: GatewaySettings, utc_ms: int) -> Iterator[Finding]:

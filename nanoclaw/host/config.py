@@ -16,6 +16,7 @@ from nanoclaw.core.failback import NEVER, POLICIES, Policy
 from nanoclaw.core.lines import LineConfig
 from nanoclaw.core.reduction import MODES
 from nanoclaw.host.lora_config import LORA_KEYS, LoraSettings, lora_settings
+from nanoclaw.host.sensor_tls import SensorTls
 
 __all__ = ["EXAMPLE", "ConfigError", "GatewaySettings", "load_settings"]
 
@@ -51,6 +52,10 @@ host = "127.0.0.1"               # the gateway's address on the sensors' network
 port = 1883                      # 0: any free one
 broker = "embedded"              # or "mosquitto"
 data = "/var/lib/nanoclaw"       # outbox, configuration snapshot, status
+# tls = true                     # nodes that can speak TLS, and pin this gateway's certificate (`nanoclaw status`)
+# tls_port = 8883                # 0: any free one
+# certificate = "sensors.pem"    # key and certificate; made in the data directory when left out
+# plain = true                   # with tls: leave the port without it open to nodes that cannot
 # advertise_port = 1883          # when nodes reach the broker on another port
 
 # [lora]                         # concentrators that hear nodes by radio, with Semtech's UDP packet forwarder
@@ -89,7 +94,7 @@ _KEYS = {
     "gateway": ("id", "fleet", "site", "role", "key_file"),
     "uplink": ("name", "host", "port", "interface", "bind_address", "daily_mb", "tls", "ca", "certificate", "key"),
     "backup": ("name", "host", "port", "interface", "bind_address", "daily_mb"),
-    "local": ("host", "port", "broker", "data", "advertise_port"),
+    "local": ("host", "port", "broker", "data", "tls", "tls_port", "certificate", "plain", "advertise_port"),
     "lora": LORA_KEYS,
     "discovery": ("enabled", "interface"),
     "monitor": ("host", "port"),
@@ -130,6 +135,9 @@ class GatewaySettings:
     """The primary, and the backup if there is one; in the order of `core.lines`."""
     local_host: str
     local_port: int
+    local_tls: SensorTls | None
+    local_plain: bool
+    """Whether nodes may come without TLS."""
     broker: str
     advertise_port: int | None
     lora: LoraSettings | None
@@ -182,6 +190,8 @@ def _settings(tables: Mapping[str, Table], with_lora: bool) -> GatewaySettings:
         ways=ways,
         local_host=local_host,
         local_port=local.integer("port", 0, 65535, 0),
+        local_tls=_sensor_tls(local, data),
+        local_plain=local.boolean("plain", False) if local.boolean("tls", False) else True,
         broker=local.choice("broker", ("embedded", "mosquitto"), "embedded"),
         advertise_port=local.optional_integer("advertise_port", 1, 65535),
         lora=lora,
@@ -195,6 +205,16 @@ def _settings(tables: Mapping[str, Table], with_lora: bool) -> GatewaySettings:
         monitor_port=monitor.optional_integer("port", 0, 65535),
         key_file=tables["gateway"].path("key_file"),
     )
+
+
+def _sensor_tls(local: Table, data: Path) -> SensorTls | None:
+    if not local.boolean("tls", False):
+        for key in ("tls_port", "certificate", "plain"):
+            if local.has(key):
+                raise local.fail(key, "means nothing without tls = true")
+        return None
+    pair = local.path("certificate") if local.has("certificate") else data / "sensors.pem"
+    return SensorTls(local.integer("tls_port", 0, 65535, 8883), pair)
 
 
 def is_specific(host: str) -> bool:

@@ -27,7 +27,7 @@ from nanoclaw.host.monitor_server import Answer, MonitorServer
 from nanoclaw.host.outbox_store import OutboxStore, StoreError
 from nanoclaw.host.reload import needs_restart
 from nanoclaw.host.report import Report
-from nanoclaw.host.status import read_status, write_status
+from nanoclaw.host.status import moved_aside, read_status, write_status
 from nanoclaw.host.udp_port import UdpPort
 
 if TYPE_CHECKING:
@@ -41,7 +41,14 @@ UTC_STEP_MS = 500
 HOUSEKEEPING_S = 2.0
 DRAIN_S = 2.0
 LATE_MS = 10_000  # a timer so late means that the loop hangs
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
 Load = Callable[[], GatewaySettings]
+
+
+def ports_of(broker: LocalBroker, radio: UdpPort | None) -> dict[str, int]:
+    """Where nodes come in: the ports, real ones once they are open."""
+    found = {"mqtt_port": broker.port, "tls_port": broker.tls_port, "lora_port": None if radio is None else radio.port}
+    return {name: port for name, port in found.items() if port is not None}
 
 
 class Daemon:
@@ -69,7 +76,8 @@ class Daemon:
         self._disk_failure = ""
         config = settings.core
         rng = random.Random(settings.seed if settings.seed is not None else os.urandom(32))
-        self.core = GatewayCore(config, store.load(), rng, clock.now_ms())
+        restored = store.load() | {"broken": len(moved_aside(settings.data))}
+        self.core = GatewayCore(config, restored, rng, clock.now_ms())
         self.pump = Pump(self.core, clock, self._handlers(), Telling(tracer))
         self._nodes = NodesPort(broker, self.pump)
         self._hub = HubPorts(config.id, self._login(), settings.ways, self.core.uplink.lines.all, self.pump)
@@ -98,6 +106,8 @@ class Daemon:
         if self._settings.uplink_tls:
             self._spawn(self._keep_certificate())
         config = self._settings.core
+        if self._settings.local_plain and self._settings.local_host not in LOOPBACK:
+            _log.warning("nodes may speak to this gateway without TLS", host=self._settings.local_host)
         _log.info("gateway started", fleet=config.fleet_id, site=config.site, **self._ports())
         self._service.ready(self._in_one_line())
         self._spawn(self._service.watch(lambda: self.pump.alive(LATE_MS)))
@@ -205,7 +215,7 @@ class Daemon:
         # Imported here: it is not needed to start, and nodes wait for nothing of it.
         from nanoclaw.host.discovery import Announcer
 
-        port = self._settings.advertise_port or self._broker.port
+        port = self._settings.advertise_port or self._broker.tls_port or self._broker.port
         self._announcer = Announcer(self._fields(), self._settings.local_host, port, self._settings.interface)
         await self._announcer.start()
 
@@ -218,13 +228,17 @@ class Daemon:
 
     def report(self, running: bool = True) -> dict[str, Any]:
         """All that `nanoclaw status` shows."""
-        ports = {**self._ports(), "monitor_port": None if self._monitor is None else self._monitor.port}
+        monitor = self._monitor
+        ports = {
+            **self._ports(),
+            "fingerprint": self._broker.fingerprint,
+            "monitor_port": None if monitor is None else monitor.port,
+        }
         return self._report.all(running, ports, self.failures())
 
-    def _ports(self) -> dict[str, int | None]:
+    def _ports(self) -> dict[str, int]:
         """Where nodes come in."""
-        radio = {} if self._radio is None else {"lora_port": self._radio.port}
-        return {"mqtt_port": self._broker.port, **radio}
+        return ports_of(self._broker, self._radio)
 
     def failures(self) -> list[str]:
         """What is wrong on this machine; a cloud that is away is not."""

@@ -8,11 +8,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from firmware.hosting.dial import dialled_at
+from firmware.hosting.dial import dialled, dialled_at
 from firmware.hosting.lifecycle import CannotRun
 from firmware.hosting.mqtt import Listener, Login, MqttPort
 from firmware.wire.messages import MAX_NODE_MESSAGE_BYTES
 from fleet.hub import EmbeddedBroker, HubError, MosquittoBroker, NodeAccess
+from nanoclaw.host.sensor_tls import TlsFront
 
 _log = logging.getLogger("clawland.local-broker")
 
@@ -24,7 +25,11 @@ EventSink = Callable[[str, Mapping[str, Any]], None]
 class LocalBroker:
     """The embedded broker or Mosquitto, with the node passwords that the core last asked for."""
 
-    def __init__(self, kind: str, gateway: str, host: str, port: int, data: Path) -> None:
+    def __init__(
+        self, kind: str, gateway: str, host: str, port: int, data: Path, front: TlsFront | None = None
+    ) -> None:
+        """With `front` nodes speak TLS to that."""
+        self._front = front
         self.login = Login(gateway, os.urandom(16).hex().encode())
         self._on_event: EventSink | None = None
         self._passwords: dict[str, bytes] = {}
@@ -52,6 +57,16 @@ class LocalBroker:
         return self._broker.port
 
     @property
+    def tls_port(self) -> int | None:
+        """The TCP port for TLS, the real one once started; None when there is none."""
+        return None if self._front is None else self._front.port
+
+    @property
+    def fingerprint(self) -> str | None:
+        """What nodes pin, once started; None without TLS."""
+        return None if self._front is None else self._front.fingerprint
+
+    @property
     def target(self) -> str:
         """Where the daemon itself connects to."""
         return dialled_at(self._broker.host, self.port)
@@ -63,9 +78,17 @@ class LocalBroker:
             await self._broker.start()
         except HubError as error:
             raise CannotRun(f"the local broker: {error}") from None
+        if self._front is not None:
+            try:
+                await self._front.start((dialled(self._broker.host), self.port))
+            except CannotRun:
+                await self.stop()
+                raise
 
     async def stop(self) -> None:
         """Close every connection and the port."""
+        if self._front is not None:
+            await self._front.stop()
         await self._broker.stop()
         shutil.rmtree(self._files, ignore_errors=True)
 

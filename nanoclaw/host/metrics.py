@@ -66,6 +66,9 @@ class Metrics:
     def _outbox(self, found: dict[str, Any]) -> Iterator[Metric]:
         yield _gauge("outbox_readings", "readings kept for the cloud", found["outbox_readings"])
         yield _gauge("outbox_capacity_readings", "readings that can be kept", found["outbox_max_readings"])
+        yield _gauge("outbox_bytes", "bytes of the readings kept for the cloud", found["outbox_bytes"])
+        yield _gauge("outbox_capacity_bytes", "bytes of readings that can be kept", found["outbox_max_bytes"])
+        yield _gauge("outbox_broken", "outboxes that could not be read and were moved aside", found["outbox_broken"])
         yield _gauge("outbox_reports", "reports kept for the cloud", found["outbox_reports"])
         if found["outbox_hours"] is not None:
             yield _gauge(

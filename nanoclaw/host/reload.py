@@ -22,6 +22,8 @@ _KEYS = {
     "seed": "gateway.seed",
     "local_host": "local.host",
     "local_port": "local.port",
+    "local_tls": "local.tls",
+    "local_plain": "local.plain",
     "broker": "local.broker",
     "data": "local.data",
     "advertise_port": "local.advertise_port",

@@ -6,6 +6,7 @@ from typing import Any
 
 from firmware.hosting.clock import Clock
 from nanoclaw.core.gateway import GatewayCore
+from nanoclaw.core.outbox import room_readings
 from nanoclaw.host.config import GatewaySettings
 from nanoclaw.host.hub_ports import HubPorts
 from nanoclaw.host.status import moved_aside
@@ -50,8 +51,9 @@ class Report:
     def outbox_hours(self) -> float | None:
         """How long the outbox has room at the present rate; None when nothing comes."""
         rate = self.readings_per_hour()
-        free = self._core.config.outbox_max_readings - len(self._core.outbox)
-        return free / rate if rate else None
+        outbox, config = self._core.outbox, self._core.config
+        room = room_readings(len(outbox), outbox.bytes, config.outbox_max_readings, config.outbox_max_bytes)
+        return room / rate if rate else None
 
     def answered_utc_ms(self) -> int | None:
         """When the cloud last answered, in this run or an earlier one."""
@@ -70,7 +72,7 @@ class Report:
         """Each node and its state."""
         return [{"id": node.id, "state": node.state or "unseen"} for node in self._core.nodes.values()]
 
-    def all(self, running: bool, ports: dict[str, int | None], failures: list[str]) -> dict[str, Any]:
+    def all(self, running: bool, ports: dict[str, Any], failures: list[str]) -> dict[str, Any]:
         """The whole of it."""
         config, settings = self._settings.core, self._settings
         uplinks = self.uplinks()
@@ -94,6 +96,7 @@ class Report:
             "nodes": self.nodes(),
             "lora": None if self._core.lora is None else self._core.lora.view(self._clock.now_ms()),
             "outbox_max_readings": config.outbox_max_readings,
+            "outbox_max_bytes": config.outbox_max_bytes,
             "outbox_hours": None if hours is None else round(hours, 2),
             "readings_per_hour": None if rate is None else round(rate, 1),
             "broker": settings.broker,

@@ -9,10 +9,11 @@ from firmware.hosting.lifecycle import CannotRun, stop_on_signals, unless_stoppe
 from firmware.hosting.simclock import start_clock
 from firmware.hosting.trace import open_trace
 from nanoclaw.host.config import GatewaySettings
-from nanoclaw.host.daemon import Daemon, Load
+from nanoclaw.host.daemon import Daemon, Load, ports_of
 from nanoclaw.host.local_broker import LocalBroker
 from nanoclaw.host.metrics import CountingTracer
 from nanoclaw.host.outbox_store import OutboxStore, OutboxUnusable
+from nanoclaw.host.sensor_tls import TlsFront
 from nanoclaw.host.status import DataLock
 from nanoclaw.host.udp_port import UdpPort
 
@@ -26,15 +27,13 @@ async def run_gateway(load: Load, trace: Path | None = None, sim_clock: bool = F
     settings = load()
     stop = stop_on_signals()
     _require_certificate(settings)
-    broker = LocalBroker(settings.broker, settings.core.id, settings.local_host, settings.local_port, settings.data)
+    broker = _broker(settings)
     radio = None if settings.lora is None else UdpPort(settings.lora.host, settings.lora.port)
     await broker.start()
     try:
-        ports = {"mqtt_port": broker.port}
         if radio is not None:
             await radio.start()
-            ports["lora_port"] = radio.port
-        clock = await unless_stopped(stop, start_clock(sim_clock, ports, stop))
+        clock = await unless_stopped(stop, start_clock(sim_clock, ports_of(broker, radio), stop))
         if clock is not None:
             await _run(settings, load, clock, (broker, radio), trace, stop)
     finally:
@@ -64,6 +63,14 @@ async def _run(
             store.close()
     finally:
         lock.close()
+
+
+def _broker(settings: GatewaySettings) -> LocalBroker:
+    """With TLS for nodes the broker itself is for this machine alone, unless the configuration says otherwise."""
+    name, tls = settings.core.id, settings.local_tls
+    front = None if tls is None else TlsFront(tls, name, settings.local_host)
+    host = settings.local_host if settings.local_plain else "127.0.0.1"
+    return LocalBroker(settings.broker, name, host, settings.local_port, settings.data, front)
 
 
 def _require_certificate(settings: GatewaySettings) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from firmware.hosting.dial import dialled
-from nanoclaw.core.outbox import READINGS
+from nanoclaw.core.outbox import READINGS, room_readings
 from nanoclaw.host.lora_view import radio_lines
 from nanoclaw.host.outbox_store import read_outbox
 from nanoclaw.host.status import is_running, read_status
@@ -45,11 +45,11 @@ def _asked(host: str, port: int) -> dict[str, Any]:
 
 def _kept(data: Path) -> dict[str, Any]:
     try:
-        kinds = [kind for _, kind, _ in read_outbox(data)["outbox"]]
+        rows = [(kind, len(body)) for _, kind, body in read_outbox(data)["outbox"]]
     except sqlite3.Error as error:
         return {"outbox_error": str(error)}
-    readings = sum(kind in READINGS for kind in kinds)
-    return {"outbox_readings": readings, "outbox_reports": len(kinds) - readings}
+    sizes = [size for kind, size in rows if kind in READINGS]
+    return {"outbox_readings": len(sizes), "outbox_bytes": sum(sizes), "outbox_reports": len(rows) - len(sizes)}
 
 
 def table(found: dict[str, Any], utc_ms: int | None = None) -> list[tuple[str, str]]:
@@ -63,6 +63,8 @@ def table(found: dict[str, Any], utc_ms: int | None = None) -> list[tuple[str, s
     if found["running"]:
         rows += [("problem", text) for text in found.get("failures", [])]
         rows.append(("nodes", _nodes(found)))
+        if found.get("tls_port"):
+            rows.append(("tls", f"on port {found['tls_port']}, fingerprint {found['fingerprint']}"))
         rows += [("radio", text) for text in radio_lines(found)]
         rows += [("uplink", _uplink(line)) for line in found.get("uplinks", [])]
     rows.append(("cloud", _cloud(found, utc_ms)))
@@ -115,11 +117,12 @@ def _outbox(found: dict[str, Any]) -> str:
         return f"cannot be read: {found['outbox_error']}"
     text = f"{found['outbox_readings']:,} readings, {found['outbox_reports']:,} reports"
     if "outbox_max_readings" in found:
-        text += f"; room for {found['outbox_max_readings'] - found['outbox_readings']:,} more readings"
-    rate = found.get("readings_per_hour")
-    if rate:
-        hours = (found["outbox_max_readings"] - found["outbox_readings"]) / rate
-        text += f", {_hours(hours)} at {rate:,.0f} an hour"
+        room = room_readings(
+            found["outbox_readings"], found["outbox_bytes"], found["outbox_max_readings"], found["outbox_max_bytes"]
+        )
+        text += f"; room for {room:,} more readings"
+        rate = found.get("readings_per_hour")
+        text += f", {_hours(room / rate)} at {rate:,.0f} an hour" if rate else ""
     return text
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from firmware.hosting.config import ConfigError
+from firmware.hosting.tls import PinnedTls
 from firmware.hosts.settings import EXAMPLE, NodeSettings, load_settings
 from tests.nanoclaw_host.rig import node_config, write_key
 
@@ -32,6 +33,24 @@ def test_rules_sleep_and_battery_reach_the_core(tmp_path: Path) -> None:
     core = loaded(tmp_path, "sleep = true\nlow_battery_mv = 3300\nbattery_mv = 3000", HOT).core
     assert core["rules"] == [{"name": "hot", "when": {"metric": "temp", "op": ">", "value": 30}, "clear": None}]
     assert (core["sleep"], core["low_battery_mv"]) == (True, 3300)
+
+
+def test_a_gateway_that_is_pinned_is_reached_on_the_port_for_tls(tmp_path: Path) -> None:
+    write_key(tmp_path / "node.key", bytes(32))
+    config = node_config(tmp_path, 1)
+    plain = config.read_text().replace("port = 1\n", "")
+
+    def with_(lines: str) -> NodeSettings:
+        config.write_text(plain.replace("[gateway]\n", f"[gateway]\n{lines}\n"))
+        return load_settings(config)
+
+    pins = "AB:" * 31 + "AB, " + "0" * 64
+    settings = with_(f'tls = true\nfingerprint = "{pins}"')
+    assert settings.tls == PinnedTls(("ab" * 32, "0" * 64))
+    assert settings.core["home"]["target"] == "127.0.0.1:8883"
+    for wrong in ("tls = true", 'tls = true\nfingerprint = "ab"', f'fingerprint = "{pins}"'):
+        with pytest.raises(ConfigError, match=r"gateway\.fingerprint"):
+            with_(wrong)
 
 
 @pytest.mark.parametrize(

@@ -350,3 +350,39 @@ def test_a_hub_on_which_gateways_speak_is_left_alone() -> None:
     cloud.forget()
     cloud.alive_for(600_000)
     assert not cloud.of(Disconnect) and not cloud.of(Connect)
+
+
+LINES = [
+    {"name": "ethernet", "state": "down", "used": False},
+    {"name": "4g", "state": "up", "used": True, "spent_bytes": 7, "daily_bytes": 50_000_000, "batch_ms": 60_000},
+]
+
+
+def test_which_uplink_a_gateway_uses_and_what_it_has_carried_today_is_shown() -> None:
+    cloud = Cloud().started()
+    cloud.say("gateway-01", "heartbeat", n=1, config=cloud.core.config_version, uplinks=LINES)
+    (view,) = [view for view in cloud.core.gateway_views() if view["id"] == "gateway-01"]
+    assert view["health"]["uplinks"] == LINES
+
+
+@pytest.mark.parametrize(
+    "uplinks",
+    ["4g", [7], [{"name": "4g"}], [LINES[1] | {"spent_bytes": -1}], LINES * 5],
+    ids=["no list", "no object", "no state", "negative", "too many"],
+)
+def test_uplinks_that_make_no_sense_are_a_counted_rejection(uplinks: object) -> None:
+    cloud = Cloud().started()
+    cloud.forget()
+    cloud.say("gateway-01", "heartbeat", n=1, config=cloud.core.config_version, uplinks=uplinks)
+    assert cloud.kinds("message.rejected") == ["message.rejected"]
+
+
+def test_an_outbox_that_a_gateway_could_not_read_is_told_to_people_once() -> None:
+    cloud = Cloud().started()
+    for n in range(3):
+        cloud.say("gateway-01", "heartbeat", n=n + 1, config=cloud.core.config_version, outbox_broken=1)
+    cloud.later(QUIET_MS)
+    assert cloud.events("outbox.broken") == [{"gateway": "gateway-01", "outboxes": 1}]
+    assert [notify.subject for notify in cloud.of(Notify)] == ["gateway gateway-01 could not read its outbox"]
+    (view,) = [view for view in cloud.core.gateway_views() if view["id"] == "gateway-01"]
+    assert view["health"]["outbox_broken"] == 1

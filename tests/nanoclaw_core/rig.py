@@ -48,6 +48,7 @@ class Station:
         self.batches: list[dict[str, Any]] = []
         self.passwords: dict[str, bytes] = {}
         self.given: dict[int, tuple[Any, int]] = {}
+        self.core_type: type[GatewayCore] = GatewayCore
         self._lives = 0
         self.alive = False
 
@@ -59,7 +60,7 @@ class Station:
         self.alive = True
         self.connected = self.trying = False
         self.held.clear()
-        self.core = GatewayCore(self.config, self.disk.restore(), random.Random(self._lives), self.now_ms)
+        self.core = self.core_type(self.config, self.disk.restore(), random.Random(self._lives), self.now_ms)
         if utc:
             self.core.learn_utc(EPOCH_MS + self.now_ms, self.now_ms)
         self.core.link_up("nodes", self.now_ms)
@@ -304,4 +305,16 @@ class Station:
         return [orjson.loads(body)["message"] for kind, body in self.disk.items.values() if kind == "report"]
 
 
-__all__ = ["BOOT", "EPOCH_MS", "GATEWAY", "HOT", "NODE_KEYS", "Connect", "Crash", "Disconnect", "Send", "Station"]
+__all__ = [
+    "BOOT",
+    "EPOCH_MS",
+    "GATEWAY",
+    "HOT",
+    "KEY",
+    "NODE_KEYS",
+    "Connect",
+    "Crash",
+    "Disconnect",
+    "Send",
+    "Station",
+]

@@ -2,7 +2,8 @@
 
 import pytest
 
-from tests.nanoclaw_core.rig import BOOT, EPOCH_MS, HOT, Station, Store
+from fleet.wire import snapshot
+from tests.nanoclaw_core.rig import BOOT, EPOCH_MS, GATEWAY, HOT, KEY, Station, Store
 
 
 def statuses(station: Station, node: str = "sensor-01") -> list[str]:
@@ -365,3 +366,34 @@ def test_an_answer_after_a_restart_of_the_gateway_ends_its_command() -> None:
         ("c-1", "restarted")
     ]
     assert not [slot for slot in station.disk.slots if slot.startswith("cmd:")]
+
+
+def test_the_liveness_of_five_hundred_nodes_costs_one_timer_and_not_five_hundred() -> None:
+    station = Station().online()
+    keys = {f"sensor-{number:03}": bytes([number % 256] * 32) for number in range(500)}
+    station.from_cloud("config", snapshot.build(2, [], keys, GATEWAY, KEY, bytes(12)))
+    deadlines = set()
+    for minute in range(10):
+        for name in keys:
+            station.core.receive("nodes", f"clawland/{name}/heartbeat", BEAT % (minute + 1), station.now_ms)
+            station.later(120)
+            deadlines.add(station.core.monitor.due_ms)
+    assert station.core.status()["nodes_up"] == 500
+    assert len(deadlines) <= 12, "it is moved about every two minutes, as for a single node"
+
+
+BEAT = (
+    b'{"fleet":"clawland","boot":700,"n":%d,"attach":1,"interval_ms":60000,"uptime_ms":1,"free_kb":0,"dropped":0,'
+    b'"next_seq":0,"backlog":0,"version":"1"}'
+)
+
+
+def test_more_commands_than_can_wait_are_refused_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nanoclaw.core.commands.MOST_ORDERS", 3)
+    station = Station().online()
+    for number in range(4):
+        station.command(f"c-{number}")
+    answers = [report for report in station.reports.values() if report["verb"] == "ack"]
+    assert [(each["id"], each["status"], each["reason"]) for each in answers] == [
+        ("c-3", "failed", "too many commands wait for nodes")
+    ]

@@ -1,5 +1,6 @@
 """The outbox is bounded, knows when its readings were taken, and gives the backlog up compressed."""
 
+import tracemalloc
 from typing import Any
 
 import orjson
@@ -218,3 +219,37 @@ def test_an_alarm_that_is_on_survives_a_restart_and_is_ended_by_the_gateway() ->
     station.reading(20.0, 1)
     station.later(6_000)
     assert [event["id"] for event in station.events("alert.cleared")] == [f"hot:sensor-01:{BOOT}:0"]
+
+
+def test_a_reading_that_is_kept_takes_little_more_memory_than_its_text() -> None:
+    station = offline()
+    station.reading(20.0, 0)
+    station.later(6_000)
+    tracemalloc.start()
+    for seq in range(1, 1001):
+        station.core.receive("nodes", "clawland/sensor-01/temp", b'{"value":20.5,"boot":700,"seq":%d}' % seq, 6_000)
+    taken_bytes, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert taken_bytes < 1_000 * 1_000, "200,000 of them would not fit beside anything else on a small machine"
+
+
+def test_readings_that_pour_in_go_to_the_disk_before_there_are_too_many_to_wait() -> None:
+    station = offline(commit_readings=10)
+    for seq in range(25):
+        station.reading(20.0, seq)
+        station.at(station.now_ms)
+    assert len(station.on_disk()) == 20, "two commits, and no wait of five seconds"
+    station.later(5_000)
+    assert len(station.on_disk()) == 25
+
+
+def test_a_disk_that_refuses_is_not_asked_again_for_every_reading_that_comes() -> None:
+    station = offline(commit_readings=10)
+    station.refuse_stores = True
+    for seq in range(100):
+        station.reading(20.0, seq)
+        station.at(station.now_ms)
+    assert station.kinds().count("store.failed") == 1
+    station.refuse_stores = False
+    station.later(10_000)
+    assert len(station.on_disk()) == 100

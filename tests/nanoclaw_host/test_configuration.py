@@ -12,6 +12,7 @@ from nanoclaw.host.config import EXAMPLE, ConfigError, load_settings
 from nanoclaw.host.examples import KINDS, example
 from nanoclaw.host.lora_config import LoraSettings
 from nanoclaw.host.reload import needs_restart
+from nanoclaw.host.sensor_tls import SensorTls
 from nanoclaw.host.setup import SetupError, write_config
 from tests.nanoclaw_host.rig import gateway_config, write_key
 
@@ -33,6 +34,17 @@ def test_a_backup_goes_to_the_same_hub_another_way(config: Path) -> None:
         ("4g", "127.0.0.1:1883", "wwan0"),
     ]
     assert settings.core.lines == (LineConfig("uplink"), LineConfig("4g", 50_000_000))
+
+
+def test_with_tls_nodes_come_without_it_only_where_that_is_asked_for(config: Path) -> None:
+    without = load_settings(config, environ={})
+    secured = load_settings(config, environ={"CLAWLAND_LOCAL_TLS": "true"})
+    both = load_settings(config, environ={"CLAWLAND_LOCAL_TLS": "true", "CLAWLAND_LOCAL_PLAIN": "true"})
+    assert [each.local_plain for each in (without, secured, both)] == [True, False, True]
+    assert without.local_tls is None
+    assert secured.local_tls == SensorTls(8883, config.parent / "gateway" / "sensors.pem")
+    with pytest.raises(ConfigError, match="CLAWLAND_LOCAL_PLAIN: means nothing without tls = true"):
+        load_settings(config, environ={"CLAWLAND_LOCAL_PLAIN": "true"})
 
 
 def test_a_variable_alone_can_make_a_backup(config: Path) -> None:

@@ -57,6 +57,17 @@ async def test_a_gateway_that_boots_in_1970_learns_the_time_when_its_clock_is_se
     await daemon.close()
 
 
+async def test_an_outbox_that_was_moved_aside_is_told_to_the_cloud(tmp_path: Path, store: OutboxStore) -> None:
+    write_key(tmp_path / "gateway.key", bytes(32))
+    settings = load_settings(gateway_config(tmp_path, 1), environ={})
+    settings.data.mkdir()
+    (settings.data / "outbox.sqlite.broken-1").touch()
+    broker = LocalBroker("embedded", "gateway-01", "127.0.0.1", 0, tmp_path)
+    daemon = Daemon(settings, SettableClock(), broker, store, CountingTracer(NoTrace()))
+    assert daemon.core.status()["outbox_broken"] == 1
+    await daemon.close()
+
+
 @pytest.mark.live
 async def test_passwords_come_and_go_while_the_broker_runs(tmp_path: Path) -> None:
     from firmware.hosting.mqtt import Login, MqttPort

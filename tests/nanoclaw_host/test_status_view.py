@@ -17,6 +17,7 @@ FOUND: dict[str, Any] = {
          "spent_bytes": 12_345_678, "daily_bytes": 50_000_000, "batch_ms": 180_000},
     ],
     "outbox_readings": 20_000, "outbox_reports": 3, "outbox_max_readings": 200_000, "readings_per_hour": 3_000.0,
+    "outbox_bytes": 2_000_000, "outbox_max_bytes": 64_000_000, "outbox_broken": 0,
     "version": "0.1.0", "config": 4, "moved_aside": [],
 }  # fmt: skip
 
@@ -72,6 +73,16 @@ def test_a_stopped_gateway_shows_when_it_was_last_seen_and_what_it_keeps() -> No
 
 def test_a_long_time_of_capacity_is_told_in_days() -> None:
     assert rows(readings_per_hour=100.0)["outbox"].endswith("75 days at 100 an hour")
+
+
+def test_the_room_ends_with_the_bytes_where_readings_are_large() -> None:
+    found = rows(outbox_bytes=20_000_000, outbox_max_bytes=50_000_000)["outbox"]
+    assert found == "20,000 readings, 3 reports; room for 30,000 more readings, 10.0 hours at 3,000 an hour"
+
+
+def test_a_full_outbox_has_room_for_nothing_and_not_for_less() -> None:
+    assert "room for 0 more" in rows(outbox_bytes=64_000_100)["outbox"]
+    assert "room for 200,000 more" in rows(outbox_bytes=0, outbox_readings=0)["outbox"]
 
 
 def test_a_gateway_that_nothing_comes_to_has_no_hours_to_tell() -> None:

@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.planted.catalogue import BUGS, Bug, plant
+from tests.planted.gateways import GATEWAY_BUGS, GatewayBug, failed_with
 from tests.planted.live import LIVE_BUGS, LiveBug, run_disturbed
 from tests.planted.managers import caught_overtaken
 from tests.virtual.scenes import run
@@ -34,6 +35,14 @@ def caught_live(bug: LiveBug) -> tuple[str, str]:
     return bug.caught_by, outcome.verdict
 
 
+def caught_by_the_machine(bug: GatewayBug) -> tuple[str, str]:
+    """The invariant that failed (or the functions in which the machine ended), and the verdict."""
+    failed = failed_with(bug.core)
+    if bug.caught_by in failed:
+        return bug.caught_by.replace("_", " "), "FAIL"
+    return failed[-1] if failed else "nothing", "NOT CAUGHT"
+
+
 def main() -> int:
     """0 when every bug was caught by its own check, 1 otherwise."""
     table = Table(title="Planted bugs: each by itself, and what caught it", title_justify="left")
@@ -42,6 +51,7 @@ def main() -> int:
     missed = 0
     found = [(bug.name, *caught(bug)) for bug in BUGS]
     found += [(f"{bug.name} (live)", *caught_live(bug)) for bug in LIVE_BUGS]
+    found += [(f"{bug.name} (any order of events)", *caught_by_the_machine(bug)) for bug in GATEWAY_BUGS]
     found.append(("a fleet manager that commits without asking whether it still leads", *caught_overtaken()))
     for name, why, verdict in found:
         missed += verdict == "NOT CAUGHT"

@@ -6,6 +6,7 @@ import pytest
 
 from tests.planted.catalogue import BUGS, Bug, plant, quiet
 from tests.planted.cores import AsksTheWorldForChance, with_
+from tests.planted.gateways import GATEWAY_BUGS, GatewayBug, failed_with
 from tests.planted.live import LIVE_BUGS, LiveBug, run_disturbed
 from tests.virtual.scenes import run
 
@@ -22,6 +23,11 @@ def test_the_bug_is_caught_by_its_check(bug: Bug) -> None:
 def test_the_same_run_without_it_passes(bug: Bug) -> None:
     outcome = run(bug.plan()).outcome
     assert outcome.verdict == "PASS", outcome.reasons
+
+
+@pytest.mark.parametrize("bug", GATEWAY_BUGS, ids=lambda bug: bug.name)
+def test_a_gateway_that_breaks_a_promise_is_caught_under_any_order_of_events(bug: GatewayBug) -> None:
+    assert bug.caught_by in failed_with(bug.core)
 
 
 def test_a_core_that_draws_its_own_randomness_is_caught_by_comparing_two_runs() -> None:

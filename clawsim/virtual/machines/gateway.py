@@ -5,17 +5,19 @@ from functools import partial
 from typing import Any
 
 from clawsim.randomness import secret, stream
-from clawsim.scenario.plan import GatewayPlan
+from clawsim.scenario.plan import PRIMARY, GatewayPlan
 from clawsim.virtual.concentrator import PORT as LORA
 from clawsim.virtual.concentrator import Concentrator
 from clawsim.virtual.machines.base import Machine
 from clawsim.virtual.memory import GatewayDisk
 from clawsim.virtual.router import TopicRouter
+from clawsim.virtual.session import Session
 from firmware.wire.auth import mqtt_password
 from firmware.wire.outputs import Connect, Credentials, Disconnect, Send
 from firmware.wire.topics import topic
 from fleet.hub.access import NodeAccess
 from nanoclaw.core.config import GatewayConfig
+from nanoclaw.core.lines import LineConfig
 from nanoclaw.core.lora.config import LoraConfig
 
 GATEWAY_STORE_US = 5_000
@@ -37,18 +39,29 @@ class GatewayMachine(Machine):
         self.broker = TopicRouter(plan.id, access, MAX_NODE_BYTES, self._refused)
         self._own = _Local(plan.id, self)
         self._local_password = local
-        filters = tuple(topic(plan.id, verb) for verb in ("batch/ack", "heartbeat/ack", "cmd", "config"))
-        self.session = world.session(plan.id, mqtt_password(self.key), filters, self, "hub")
+        # By port of the core: the client there, and this end of the link that it goes over.
+        self._lines = {"hub": (self._hub_session("hub"), plan.id)}
+        if plan.backup:
+            port = f"hub:{plan.backup.name}"
+            self._lines[port] = (self._hub_session(port), plan.backup_end)
+
+    def _hub_session(self, port: str) -> Session:
+        filters = tuple(topic(self.id, verb) for verb in ("batch/ack", "heartbeat/ack", "cmd", "config"))
+        return self.world.session(self.id, mqtt_password(self.key), filters, self, port)  # type: ignore[no-any-return]
 
     def config(self) -> GatewayConfig:
         """What the daemon is configured with."""
         plan = self.plan
         fleet_id = self.world.plan.fleet_id
         identity = {"id": plan.id, "key": self.key, "fleet_id": fleet_id, "site": plan.site}
+        lines = [LineConfig(PRIMARY, plan.daily_bytes)]
+        if plan.backup:
+            lines.append(LineConfig(plan.backup.name, plan.backup.daily_bytes))
         return GatewayConfig(
             **identity,
             role=plan.role,
             modes=dict(plan.modes),
+            lines=tuple(lines),
             failback=plan.failback,
             failback_after_ms=plan.failback_after_ms,
             failback_hold_ms=plan.failback_hold_ms,
@@ -72,8 +85,8 @@ class GatewayMachine(Machine):
     def _start(self) -> None:
         perform = {
             Send: self._send,
-            Connect: lambda _: self.world.connect(self, self.session, self.id, "hub", self.world.hub),
-            Disconnect: lambda _: self.session.close(),
+            Connect: self._connect,
+            Disconnect: lambda disconnect: self._lines[disconnect.port][0].close(),
             Credentials: self._set_passwords,
         }
         host = self._host(self.disk.perform, GATEWAY_STORE_US, perform)
@@ -86,14 +99,18 @@ class GatewayMachine(Machine):
         if self._has_radio():
             self.concentrator.start(self._starts)
 
+    def _connect(self, connect: Any) -> None:
+        session, end = self._lines[connect.port]
+        self.world.connect(self, session, end, "hub", self.world.hub)
+
     def _send(self, send: Any) -> None:
         port, name, payload = send
-        if port == "hub":
-            self.session.send(send)
-        elif port == LORA:
+        if port == LORA:
             self.concentrator.receive(payload)
-        else:
+        elif port == "nodes":
             self.broker.route(name, payload)
+        else:
+            self._lines[port][0].send(send)
 
     def _set_passwords(self, credentials: Any) -> None:
         self.passwords.clear()
@@ -104,7 +121,8 @@ class GatewayMachine(Machine):
 
     def _disconnect(self, silent: bool) -> None:
         self.broker.stop(silent)
-        self.session.close()
+        for session, _ in self._lines.values():
+            session.close()
 
 
 class _Local:
