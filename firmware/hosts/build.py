@@ -29,6 +29,8 @@ def node_json(settings: NodeSettings, source: Path) -> dict[str, Any]:
         )
     if "seal_block" in core:
         raise ConfigError(f"{source}: node.sealing_key_file: a board cannot seal values yet")
+    if settings.speed is not None:
+        raise ConfigError(f"{source}: gateway.serial: a board made by this command speaks MQTT only")
     if isinstance(settings.seed, str):
         raise ConfigError(f"{source}: node.seed: must be an integer on a board, not {settings.seed!r}")
     return {
