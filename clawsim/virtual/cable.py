@@ -65,6 +65,11 @@ class CablePort:
         self._machine = machine
         self._end = WireEnd(wire, DOWN, machine, self._tell)
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the daemon listens on it."""
+        return self._end.session is not None
+
     def open(self, rng: random.Random) -> None:
         """The daemon runs; `rng` draws the numbers of its sessions."""
         self._end.begin(SerialLine(self._sealer_of, lambda: rng.getrandbits(SESSION_BITS)))

@@ -65,8 +65,6 @@ class GatewayMachine(Machine):
         self.broker.running = True
         self.broker.connect(self._own, self._local_password, ("clawland/+/+",))
         host.start(core)
-        for node_id, port in self.cables.items():
-            port.open(stream(self.world.plan.seed, self.id, "cable", node_id, str(self._starts)))
 
     def plug_in(self, node_id: str, wire: Wire) -> None:
         """The node is at the other end of this."""
@@ -91,6 +89,9 @@ class GatewayMachine(Machine):
     def _set_passwords(self, credentials: Any) -> None:
         self.passwords.clear()
         self.passwords.update(credentials.passwords)
+        for node_id, port in self.cables.items():
+            if not port.is_open:  # as the daemon: once it is known which nodes there are
+                port.open(stream(self.world.plan.seed, self.id, "cable", node_id, str(self._starts)))
 
     def refused(self, name: str, reason: str, sender: str) -> None:
         """A message that its broker, or a port of its, does not let in."""
