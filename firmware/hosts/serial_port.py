@@ -67,7 +67,7 @@ class SerialPort:
         """Close the port, and wait until it is."""
         self.disconnect()
         if self._closing is not None:
-            await self._closing.released.wait()
+            await self._closing.closed()
 
     # what a stream reports; one that has been left says nothing
 
@@ -137,7 +137,7 @@ class SerialPort:
 
     async def _open(self, stream: SerialStream, before: SerialStream | None) -> None:
         if before is not None:
-            await before.released.wait()
+            await before.closed()
         if stream is self._stream:
             stream.open()
         else:
