@@ -48,7 +48,9 @@ class NodeGroup(Strict):
     start: int = Field(default=1, ge=0, le=1_000_000, description="Number of the first node of the pattern")
     type: Literal["microclaw", "picoclaw", "picclaw"] = "microclaw"
     gateway: str
-    link: str = Field(default="wifi", description="A link profile: wifi, ethernet, lte, lora, or one of `links`")
+    link: str = Field(
+        default="wifi", description="A link profile: wifi, ethernet, lte, serial, lora, or one of `links`"
+    )
     sf: int | None = Field(default=None, ge=7, le=12, description="Spreading factor on lora; default 9")
     distance_m: int | None = Field(
         default=None, ge=1, le=100_000, description="On lora: how far from its gateways, in metres; default 1000"

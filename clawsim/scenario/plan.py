@@ -42,6 +42,8 @@ LORA = "lora"
 """Name of the link profile of nodes on a LoRa radio: their frames are on the air, so it has no latency of its own."""
 DATACENTER = "datacenter"
 """Name of the link profile between the hub and the fleet manager."""
+SERIAL = "serial"
+"""Name of the link profile of nodes at a cable: a serial line to their own gateway, and to no other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +136,11 @@ class NodePlan:
     """The spreading factor of a node on ``lora``."""
     distance_m: int = 0
     """From its gateways, which hear it the weaker the farther it is."""
+
+    @property
+    def wired(self) -> bool:
+        """Whether it is at the end of a serial cable of its gateway."""
+        return self.link == SERIAL
 
 
 _Entity = TypeVar("_Entity", GatewayPlan, NodePlan)
@@ -309,6 +316,10 @@ class Plan:
     def gateways_of(self, site: str) -> tuple[GatewayPlan, ...]:
         """The gateways that a node of ``site`` may join."""
         return tuple(gateway for gateway in self.gateways if gateway.site == site)
+
+    def reach_of(self, node: NodePlan) -> tuple[GatewayPlan, ...]:
+        """The gateways that ``node`` may join: those of its site, or the one at the other end of its cable."""
+        return (self.gateway(node.gateway),) if node.wired else self.gateways_of(node.site)
 
 
 def _by_id(entities: Sequence[_Entity], wanted: str) -> _Entity:

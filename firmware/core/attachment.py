@@ -14,6 +14,18 @@ CONNECT_TIMEOUT_MS = 20000
 DOWN, CONNECTING, UP = "down", "connecting", "up"
 
 
+def first_attachment(kept: "dict | None", home: dict, wired: bool) -> dict:
+    """Gateway and join count to begin with: those of before, `{"n", "gateway"}`, as far as they still hold.
+
+    Where home is now, the configuration knows. A node at a cable has joined whoever is at its other end.
+    """
+    if kept is None:
+        return {"n": 1, "gateway": home}
+    if kept["gateway"]["id"] == home["id"]:
+        return {"n": kept["n"], "gateway": home}
+    return {"n": kept["n"] + 1, "gateway": home} if wired else kept
+
+
 class Attachment:
     """The node's current gateway `{"id", "target"}`, its connection and its silence clock."""
 

@@ -4,7 +4,7 @@ A node is silent until its boot number is on flash: otherwise a second power los
 identity. From then on everything is a deadline or an input; nothing here reads a clock or touches the hardware.
 """
 
-from firmware.core.attachment import DOWN, UP, Attachment
+from firmware.core.attachment import DOWN, UP, Attachment, first_attachment
 from firmware.core.backlog import Backlog, Record, runs
 from firmware.core.battery import Battery
 from firmware.core.commands import Commands
@@ -27,13 +27,14 @@ class NodeCore:
 
     def __init__(self, config: dict, flash: dict, rng, now_ms: int) -> None:
         """`config`: id, fleet, key, home {id, target}, sensors; optional type, version, heartbeat_ms, backlog_readings,
-        free_memory_kb, battery_mv, low_battery_mv, rules (see `firmware.core.rules`), and for sealed sensors
-        `seal_block`: AES under the node's sealing key, 16 bytes at a time.
+        free_memory_kb, battery_mv, low_battery_mv, wired (its gateway is at the end of a cable: no beacons, no scan),
+        rules (see `firmware.core.rules`), and for sealed sensors `seal_block`: AES under the node's sealing key.
 
         `flash`: {"slots": {...}, "readings": [...]} as restored."""
         slots = flash.get("slots", {})
         self.id: str = config["id"]
         self.fleet: str = config["fleet"]
+        self._wired: bool = config.get("wired", False)
         self.boot = messages.next_boot(slots.get("boot"), rng)
         self.backlog = Backlog(config.get("backlog_readings", BACKLOG_READINGS), flash.get("readings", []))
         self.sensors = [Sensor(sensor, now_ms) for sensor in config["sensors"]]
@@ -46,7 +47,7 @@ class NodeCore:
             self.topics[sensor.metric] = topic(self.id, sensor.metric)
         self.commands = Commands(self, slots.get("journal"), now_ms)
         self.home: dict = config["home"]
-        attach = slots.get("attach") or {"n": 1, "gateway": self.home}
+        attach = first_attachment(slots.get("attach"), self.home, self._wired)
         self.link = Attachment(attach["gateway"], attach["n"], rng, now_ms)
         self.presence = Presence(self, config, now_ms)
         self.rules = LocalRules(self, config.get("rules") or [])
@@ -58,6 +59,8 @@ class NodeCore:
         self._running = False
         self._outputs: list = []
         self.stores = Stores(self)
+        if attach["n"] > (slots.get("attach") or attach)["n"]:
+            self.stores.later(("put", "attach", attach))
         self.stores.persist(("put", "boot", self.boot), self._begin)
 
     # --- inputs ---------------------------------------------------------------------------------------------------
@@ -255,6 +258,8 @@ class NodeCore:
     def _scan(self, now_ms: int) -> None:
         silent_ms = now_ms - self.link.heard_ms
         self.link.scanning(now_ms)
+        if self._wired:
+            return self.found([], now_ms)  # there is no other: begin anew with it
         self.event("failover.scan", {"gateway": self.link.gateway["id"], "silent_ms": silent_ms})
         self.emit(Scan())
 

@@ -5,6 +5,9 @@ from firmware.wire.messages import encode_beacon, encode_health, encode_heartbea
 VERSION = "0.1.0"
 HEARTBEAT_MS = 60000  # specification, failure scenario 3
 BEACON_MS = 30000  # specification, fallback mechanism
+NEVER_MS = (
+    1 << 29
+)  # at a cable nobody has to be found: a beacon only asks for an answer when nothing was heard for long
 # Ask for a sign of life when nothing was heard for this long: three beacons fit before the gateway counts as lost.
 UNHEARD_MS = 70000
 UNHEARD_RETRY_MS = 10000
@@ -25,6 +28,7 @@ class Presence:
         self._echoed = 0  # the highest of them that came back
         self._acked_upto = -1
         self._beacon_ms = now_ms
+        self._beacon_every_ms = NEVER_MS if config.get("wired") else BEACON_MS
         self.heartbeat_due_ms = now_ms + self.heartbeat_ms // 2  # between samples on the minute: fewer beacons
 
     def is_fresh(self, n: int, upto: int) -> bool:
@@ -38,7 +42,7 @@ class Presence:
 
     def due_ms(self) -> int:
         """When the next heartbeat or beacon is due."""
-        due_ms = self.published_ms + BEACON_MS + 1  # what is published at the very instant stands for it
+        due_ms = self.published_ms + self._beacon_every_ms + 1  # what is published at the very instant stands for it
         if self.heartbeat_due_ms < due_ms:
             due_ms = self.heartbeat_due_ms
         if self._core.link.heard_ms + UNHEARD_MS < due_ms:

@@ -31,6 +31,8 @@ def node_json(settings: NodeSettings, source: Path) -> dict[str, Any]:
         raise ConfigError(f"{source}: node.sealing_key_file: a board cannot seal values yet")
     if settings.concentrator is not None:
         raise ConfigError(f"{source}: lora: MicroPython on Linux has no radio; `firmware run` takes this file")
+    if settings.speed is not None:
+        raise ConfigError(f"{source}: gateway.serial: a board made by this command speaks MQTT only")
     if isinstance(settings.seed, str):
         raise ConfigError(f"{source}: node.seed: must be an integer on a board, not {settings.seed!r}")
     return {

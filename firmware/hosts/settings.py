@@ -36,6 +36,8 @@ port = 1883
 # and the gateway's certificate is known by this, as `nanoclaw status` shows it; those of several with commas
 # fingerprint = "0f1e2d3c4b5a69788796a5b4c3d2e1f00f1e2d3c4b5a69788796a5b4c3d2e1f0"
 # bind_address = "127.0.0.2"     # local address to connect from
+# At the end of a cable, instead of host and port: serial, which is a device (/dev/ttyUSB0) or a URL
+# (socket://host:port, rfc2217://host:port), and perhaps speed in baud (115200).
 
 ## [lora]                        # on the radio instead of [gateway]: no IP, no beacon, within its duty cycle
 ## sf = 9                        # spreading factor, 7 (near) to 12 (far)
@@ -91,6 +93,8 @@ class NodeSettings:
     sync: bool
     tls: PinnedTls | None
     bind_address: str
+    speed: int | None
+    """In baud, of a serial line to the gateway; None where the link is MQTT."""
     interface: str
     seed: int | str | None
     sample_until_ms: int | None
@@ -113,8 +117,13 @@ def load_settings(file: Path) -> NodeSettings:
     root.finish()
     if not sensors:
         raise root.fail("sensors", "a node needs at least one [[sensors]] table")
-    core = {**_core_settings(node), "sensors": [_sensor(table) for table in sensors]}
-    core["home"] = {"id": "", "target": ""} if on_radio else _home(gateway)
+    home, speed = ({"id": "", "target": ""}, None) if on_radio else _home(gateway)
+    core = {
+        **_core_settings(node),
+        "home": home,
+        "wired": speed is not None,
+        "sensors": [_sensor(table) for table in sensors],
+    }
     core |= _radio(lora, core["key"]) if on_radio else {}
     core["rules"] = _rules(root, rules)
     _refuse_repeats(sensors, core["sensors"])
@@ -127,6 +136,7 @@ def load_settings(file: Path) -> NodeSettings:
         sync=node.boolean("sync", False),
         tls=_tls(gateway),
         bind_address=gateway.text("bind_address", ""),
+        speed=speed,
         interface=discovery.text("interface", "127.0.0.1"),
         seed=_seed(node),
         sample_until_ms=node.optional_integer("sample_until_ms", 0, _MAX_MS),
@@ -159,10 +169,30 @@ def _core_settings(node: Table) -> dict[str, Any]:
     return core
 
 
-def _home(gateway: Table) -> dict[str, str]:
+def _home(gateway: Table) -> tuple[dict[str, str], int | None]:
+    """The gateway to begin with, and the speed of the line to it if that is a serial one."""
+    if gateway.has("serial"):
+        return _at_a_cable(gateway)
+    if gateway.has("speed"):
+        raise gateway.fail("speed", "belongs to a serial line, and serial is missing")
     usual_port = 8883 if gateway.has("tls") and gateway.boolean("tls") else 1883
     host, port = gateway.text("host", "127.0.0.1"), gateway.integer("port", 1, 65535, usual_port)
-    return {"id": gateway.identity("id"), "target": f"[{host}]:{port}" if ":" in host else f"{host}:{port}"}
+    return {"id": gateway.identity("id"), "target": f"[{host}]:{port}" if ":" in host else f"{host}:{port}"}, None
+
+
+def _at_a_cable(gateway: Table) -> tuple[dict[str, str], int]:
+    from firmware.cable import stream  # loads a library that most nodes need not have
+
+    for key in ("host", "port", "bind_address", "tls", "fingerprint"):
+        if gateway.has(key):
+            raise gateway.fail(key, "leave it out: serial says already where the gateway is")
+    url = gateway.text("serial")
+    problem = stream.problem_of_url(url)
+    if problem:
+        raise gateway.fail("serial", problem)
+    least, most = stream.LEAST_SPEED, stream.MOST_SPEED
+    speed = gateway.integer("speed", least, most, stream.DEFAULT_SPEED)
+    return {"id": gateway.identity("id"), "target": url}, speed
 
 
 def _radio(lora: Table, key: bytes) -> dict[str, Any]:

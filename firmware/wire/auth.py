@@ -11,7 +11,9 @@ BLOCK_BYTES = 64
 KEY_BYTES = 32
 _MAC_CHARS = 16
 _MARK = b',"mac":"'
-_TAIL_BYTES = len(_MARK) + _MAC_CHARS + 2
+SEAL_BYTES = len(_MARK) + _MAC_CHARS + 1
+"""By so much a sealed object is longer."""
+_TAIL_BYTES = SEAL_BYTES + 1
 
 
 def hmac_sha256(key: bytes, message: bytes) -> bytes:

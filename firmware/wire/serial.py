@@ -1,19 +1,29 @@
-"""Messages over a serial line that loses, spoils and invents bytes: one text line each, acknowledged, in order, once.
+"""Text lines over a serial port that loses, spoils and invents bytes, and what both ends of such a line share.
 
-A line is `kind json*crc16`, at most 512 bytes and a line feed; a reader that has lost its place finds it again at the
-next line feed. The node opens: `hello {"v":1,"id":…,"s":session,"n":next}`, and is up when
-`hi {"v":1,"s":…,"r":session,"n":next}` answers its session, a number drawn at each power-up. A message is
-`verb.number json`, answered by `ok {"n":number}` and sent again until then, one at a time; `next` is the number that
-comes next. A gateway that has restarted says `who {}` to a message that it cannot place, and the node says hello again.
+A line is `node/kind json*crc16` from a node and `node:kind json*crc16` to it, so that many can share a line and none
+takes its own echo for an answer; at most 512 bytes and a line feed. A reader that has lost its place finds it again at
+the next line feed. The node opens with the kind `hello {"v":1,"s":session,"mac":…}`, and is up when
+`hi {"v":1,"s":…,"r":session,"mac":…}` answers; both draw the number of their session at random for each connection. A
+message has the kind `verb.number`, is answered by `ok {"n":number,"s":session}` and sent again until then, one at a
+time, later each time. A gateway says `who {}` to a message that it cannot place (it has restarted), and `:who {}` to
+all nodes when it begins; the node then opens anew.
+
+Codes (`firmware.wire.auth`) are under the node's key: on `hello` and `hi`, and on every message of the node, over both
+sessions and the number. What a gateway says has a code of its own already.
 """
 
 import json
 
+from firmware.wire.auth import SEAL_BYTES
+
 VERSION = 1
 MAX_LINE_BYTES = 512
-MAX_WAITING = 8
+MAX_WAITING = 16  # more than a backlog hands out at once
 RETRY_MS = 1000  # the longest line and its answer at 9600 baud, and some
-MAX_TRIES = 8
+MOST_RETRY_MS = 4000
+MAX_TRIES = 6  # some 20 s: a node's core gives up an attempt then
+MAX_NUMBER = (1 << 30) - 1
+SESSION_BITS = 30
 _END = b"\n"
 _CRC = [0] * 16
 for _n in range(16):
@@ -80,175 +90,137 @@ class Lines:
             self._rest += part
 
 
-class Endpoint:
-    """One end of the line, the node's (which opens) or the gateway's.
+class Numbered:
+    """What both ends do: one message is on its way at a time, numbered, said again until it is answered.
 
-    `out` is what to send next; say `sent(count)` when the line has taken some. `receive(data, now_ms)` gives what comes
-    of the peer's bytes: `("up", hello)`, `("down", reason)`, `("message", verb, payload)`, `("rejected", reason)`.
+    `out` is what to send next; say `sent(count)` when the line has taken some.
     """
 
-    def __init__(self, who: str, session: int, opens: bool) -> None:
+    def __init__(self, who: str, start: str) -> None:
+        """`who` is the node, at either end; `start` is how the lines of this end begin."""
         self.up = False
         self.out = bytearray()
-        self.lines = Lines()
-        self._who = who
-        self._session = session
-        self._opens = opens
+        self.who = who
+        self._start = start
         self._waiting: list[tuple[str, bytes]] = []  # the first one is on its way
+        self._line = b""  # which says it
         self._number = 1  # of the first one
         self._tries = 0
         self._due_ms: int | None = None
-        self._peer: int | None = None  # its session
-        self._expected = 1
-
-    def connect(self, now_ms: int) -> None:
-        """The node opens: say hello until it is answered."""
-        self.up = False
-        self._tries = 0
-        self._due_ms = now_ms
-        self.on_timer(now_ms)
-
-    def disconnect(self) -> None:
-        """Say no more until told to connect; what waits is forgotten."""
-        self.up = False
-        self._due_ms = None
-        self._forget()
-
-    def send(self, verb: str, payload: bytes, now_ms: int) -> bool:
-        """Queue a message. False when the line is not up, too much is waiting, or it fits no line."""
-        if not self.up or len(self._waiting) >= MAX_WAITING or encode_line(verb + ".65535", payload) is None:
-            return False
-        self._waiting.append((verb, payload))
-        if len(self._waiting) == 1:
-            self._transmit(now_ms)
-        return True
+        self._session = 0
+        self._peer = 0  # its session
+        self._expected = 1  # the number of the peer's next message
 
     def sent(self, count: int) -> None:
         """The line has taken the first `count` bytes of `out`."""
         self.out = self.out[count:]
 
     def next_deadline(self) -> "int | None":
-        """When `on_timer` is wanted next."""
+        """When `on_timer` is wanted next, in the milliseconds of `now_ms`."""
         return self._due_ms
 
     def on_timer(self, now_ms: int) -> list:
-        """Say again what was not answered; after `MAX_TRIES` the line is down, of which the events tell."""
+        """Say again what was not answered; after `MAX_TRIES` the end is down, of which the events tell."""
         if self._due_ms is None or now_ms < self._due_ms:
             return []
-        if self.up:
-            if self._tries >= MAX_TRIES:
-                return self._down("no answer to %d tries" % self._tries)
-            self._transmit(now_ms)
-        else:
-            self._due_ms = now_ms + RETRY_MS
-            self._say("hello", {"v": VERSION, "id": self._who, "s": self._session, "n": self._number})
+        if self._tries >= MAX_TRIES:
+            return self._down("no answer to %d tries" % self._tries)
+        self._transmit(now_ms)
         return []
 
-    def receive(self, data: bytes, now_ms: int) -> list:
-        """Bytes from the line, cut anywhere, and perhaps noise."""
-        events: list = []
-        for kind, body in self.lines.feed(data):
-            verb, dot, number = kind.partition(".")
-            if dot:
-                self._on_message(verb, number, body, events)
-                continue
-            fields = _fields(body)
-            if kind == "ok":
-                self._on_ok(fields, now_ms)
-            elif kind == "hello" and not self._opens:
-                self._on_hello(fields, events)
-            elif kind == "hi" and self._opens:
-                self._on_hi(fields, events)
-            elif kind == "who" and self._opens and self.up:
-                events += self._down("the gateway has restarted")
-        return events
-
-    def _on_message(self, verb: str, text: str, body: bytes, events: list) -> None:
-        number = int(text) if 0 < len(text) <= 5 and all([c in "0123456789" for c in text]) else 0
-        if not self.up:
-            if not self._opens:
-                self._say("who", {})
-            return
-        if number == self._expected:
-            self._expected = _after(number)
-            events.append(("message", verb, body))
-        elif _after(number) != self._expected:
-            return  # neither the next one nor the last one again
-        self._say("ok", {"n": number})
-
-    def _on_ok(self, fields: dict, now_ms: int) -> None:
-        if not self.up or not self._waiting or fields.get("n") != self._number:
-            return
-        self._waiting.pop(0)
-        self._number = _after(self._number)
-        self._tries, self._due_ms = 0, None
-        if self._waiting:
-            self._transmit(now_ms)
-
-    def _on_hello(self, fields: dict, events: list) -> None:
-        if not self._know(fields, events):
-            return
-        self._say("hi", {"v": VERSION, "s": self._session, "r": self._peer, "n": self._number})
-        if not self.up:
-            self.up = True
-            events.append(("up", fields))
-
-    def _on_hi(self, fields: dict, events: list) -> None:
-        if self.up or self._due_ms is None or fields.get("r") != self._session or not self._know(fields, events):
-            return
-        self.up = True
-        self._tries, self._due_ms = 0, None
-        events.append(("up", fields))
-
-    def _know(self, fields: dict, events: list) -> bool:
-        """Take note of who speaks; a new session of the peer knows nothing of what was said before."""
-        session, number = fields.get("s"), fields.get("n")
-        if type(session) is not int or type(number) is not int or not 0 < number <= 65535:
+    def _queue(self, verb: str, payload: bytes, now_ms: int) -> bool:
+        """Whether the message will be said: not when the end is down, too much waits, or it fits no line."""
+        if not self.up or len(self._waiting) >= MAX_WAITING or not fits(self.who, verb, payload):
             return False
-        if fields.get("v") != VERSION:
-            events.append(("rejected", "it speaks version %r of the line's protocol" % (fields.get("v"),)))
-            return False
-        if session != self._peer:
-            if self.up:
-                events += self._down("the node has restarted")
-            self._peer = session
-            self._expected = number
-        elif self._expected != _after(number):  # else that message has arrived, and only its answer has not
-            self._expected = number
+        self._waiting.append((verb, payload))
+        if len(self._waiting) == 1:
+            self._say_first(now_ms)
         return True
 
-    def _transmit(self, now_ms: int) -> None:
+    def _on_ok(self, fields: dict, now_ms: int) -> list:
+        if not self.up or not self._waiting or fields.get("n") != self._number or fields.get("s") != self._session:
+            return []
+        self._waiting.pop(0)
+        self._number += 1
+        self._due_ms = None
+        if self._number > MAX_NUMBER:
+            return self._down("its numbers are used up")
+        if self._waiting:
+            self._say_first(now_ms)
+        return []
+
+    def _is_next(self, number: int) -> bool:
+        """Answer the peer's message; whether it is the next one, and not the last one said again."""
+        new = number == self._expected
+        if not new and (number != self._expected - 1 or not number):
+            return False
+        self._expected = number + 1
+        self._say("ok", b'{"n":%d,"s":%d}' % (number, self._peer))
+        return new
+
+    def _say_first(self, now_ms: int) -> None:
         verb, payload = self._waiting[0]
-        line = encode_line("%s.%d" % (verb, self._number), payload)
-        if line and len(self.out) < MAX_LINE_BYTES:  # what the line has not taken yet says it already
-            self.out += line
-        self._tries += 1
-        self._due_ms = now_ms + RETRY_MS
+        line = encode_line("%s%s.%d" % (self._start, verb, self._number), self._sealed(verb, payload))
+        self._begin(line or b"", now_ms)
 
-    def _down(self, reason: str) -> list:
-        self.disconnect()
-        return [("down", reason)]
+    def _sealed(self, verb: str, payload: bytes) -> bytes:
+        """The first message as it goes over the line."""
+        return payload
 
-    def _forget(self) -> None:
-        """The first message may have arrived: its number is not used again."""
-        if self._waiting and self._tries:
-            self._number = _after(self._number)
-        self._waiting = []
+    def _begin(self, line: bytes, now_ms: int) -> None:
+        self._line = line
         self._tries = 0
+        self._transmit(now_ms)
 
-    def _say(self, kind: str, fields: dict) -> None:
-        line = encode_line(kind, json.dumps(fields).encode())
+    def _transmit(self, now_ms: int) -> None:
+        if len(self.out) < MAX_LINE_BYTES:  # else what the line has not taken yet says it already
+            self.out += self._line
+        wait_ms = min(RETRY_MS << self._tries, MOST_RETRY_MS)
+        self._tries += 1
+        # Nodes that share a line and spoke at once would do so again: each waits up to half as long as this again.
+        spread = crc16(("%d%s" % (self._tries, self.who)).encode()) & 255
+        self._due_ms = now_ms + wait_ms + (wait_ms * spread >> 9)
+
+    def _say(self, kind: str, body: bytes) -> None:
+        line = encode_line(self._start + kind, body)
         if line and len(self.out) < 4 * MAX_LINE_BYTES:
             self.out += line
 
+    def _down(self, reason: str) -> list:
+        """Nothing more is said of what waits: it may have arrived."""
+        self.up = False
+        self._due_ms = None
+        self._waiting = []
+        return [("down", reason)]
 
-def _after(number: int) -> int:
-    return number % 65535 + 1
+
+def fits(who: str, verb: str, payload: bytes) -> bool:
+    """Whether a message, a JSON object, fits a line with its number, its code and its check."""
+    return payload[-1:] == b"}" and _END not in payload and len(who) + len(verb) + len(payload) <= _ROOM_BYTES
 
 
-def _fields(body: bytes) -> dict:
+_ROOM_BYTES = MAX_LINE_BYTES - SEAL_BYTES - 18  # the marks between, ten digits, the check
+
+
+def number_of(text: str) -> int:
+    """The number of a message, 0 for what is none."""
+    return int(text) if 0 < len(text) <= 10 and all([c in "0123456789" for c in text]) else 0
+
+
+def is_session(number: object) -> bool:
+    """Whether this can be the number of a session."""
+    return type(number) is int and 0 <= number < 1 << SESSION_BITS
+
+
+def fields_of(body: "bytes | None") -> dict:
+    """The JSON object in a line, or {}."""
     try:
-        found = json.loads(body)
+        found = json.loads(body or b"{}")
     except (ValueError, RuntimeError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def bound_to(who: str, node_session: int, gateway_session: int, number: int, verb: str) -> str:
+    """What the code of a node's message covers beside its text: nothing said in one session is good in another."""
+    return "serial/%s/%d/%d/%d/%s" % (who, node_session, gateway_session, number, verb)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from firmware.cable.stream import DEFAULT_SPEED, LEAST_SPEED, MOST_SPEED, problem_of_url
 from firmware.hosting.config import ConfigError, Table, load_toml
 from firmware.hosting.tls import ClientTls
 from firmware.wire.ids import valid_metric
@@ -57,6 +58,11 @@ data = "/var/lib/nanoclaw"       # outbox, configuration snapshot, status
 # certificate = "sensors.pem"    # key and certificate; made in the data directory when left out
 # plain = true                   # with tls: leave the port without it open to nodes that cannot
 # advertise_port = 1883          # when nodes reach the broker on another port
+
+# [[serial]]                     # a port with nodes at the other end, one or many; one such table for each port
+# url = "/dev/ttyUSB0"           # a device, or socket://host:port, or rfc2217://host:port
+# speed = 115200                 # in baud
+# name = "barn"                  # how status and logs call it
 
 # [lora]                         # concentrators that hear nodes by radio, with Semtech's UDP packet forwarder
 # host = "127.0.0.1"             # where they send to; for those on other machines the address on a trusted network
@@ -127,12 +133,22 @@ class Way:
 
 
 @dataclass(frozen=True)
+class SerialConfig:
+    """A serial port with nodes behind it."""
+
+    name: str
+    url: str
+    speed: int
+
+
+@dataclass(frozen=True)
 class GatewaySettings:
     """All that a gateway daemon is told."""
 
     core: GatewayConfig
     ways: tuple[Way, ...]
     """The primary, and the backup if there is one; in the order of `core.lines`."""
+    serial: tuple[SerialConfig, ...]
     local_host: str
     local_port: int
     local_tls: SensorTls | None
@@ -172,14 +188,15 @@ def load_settings(
     names = (*_KEYS, "tuning", "modes")
     with_lora = root.has("lora")
     tables = {name: root.table(name) for name in names}
+    serial = root.tables("serial")
     root.finish()
-    settings = _settings(tables, with_lora)
-    for table in tables.values():
+    settings = _settings(tables, serial, with_lora)
+    for table in (*tables.values(), *serial):
         table.finish()
     return settings
 
 
-def _settings(tables: Mapping[str, Table], with_lora: bool) -> GatewaySettings:
+def _settings(tables: Mapping[str, Table], serial: list[Table], with_lora: bool) -> GatewaySettings:
     uplink, local, discovery, monitor = (tables[name] for name in ("uplink", "local", "discovery", "monitor"))
     data, tls = local.path("data"), uplink.boolean("tls", False)
     ways, local_host = _ways(uplink, tables["backup"], tls), local.text("host", "127.0.0.1")
@@ -188,6 +205,7 @@ def _settings(tables: Mapping[str, Table], with_lora: bool) -> GatewaySettings:
     return GatewaySettings(
         core=dataclasses.replace(core, lora=radio),
         ways=ways,
+        serial=_serial(serial),
         local_host=local_host,
         local_port=local.integer("port", 0, 65535, 0),
         local_tls=_sensor_tls(local, data),
@@ -261,6 +279,22 @@ def _tls(uplink: Table, directory: Path) -> ClientTls:
     certificate = uplink.path("certificate") if uplink.has("certificate") else directory / "gateway.pem"
     key = uplink.path("key") if uplink.has("key") else certificate
     return ClientTls(uplink.path("ca") if uplink.has("ca") else directory / "ca.crt", certificate, key)
+
+
+def _serial(tables: list[Table]) -> tuple[SerialConfig, ...]:
+    found: list[SerialConfig] = []
+    for number, table in enumerate(tables, 1):
+        url, name = table.text("url"), table.identity("name", f"serial-{number}")
+        problem = problem_of_url(url)
+        if problem:
+            raise table.fail("url", problem)
+        speed = table.integer("speed", LEAST_SPEED, MOST_SPEED, DEFAULT_SPEED)
+        for other in found:
+            if other.url == url or other.name == name:
+                key = "url" if other.url == url else "name"
+                raise table.fail(key, f"{getattr(other, key)!r} is that of another [[serial]] already")
+        found.append(SerialConfig(name, url, speed))
+    return tuple(found)
 
 
 def _core(

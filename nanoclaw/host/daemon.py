@@ -15,7 +15,7 @@ from firmware.hosting.mqtt import Login
 from firmware.hosting.notify import ServiceManager
 from firmware.hosting.pump import Pump
 from firmware.hosting.trace import Telling
-from firmware.wire.auth import mqtt_password
+from firmware.wire.auth import Sealer, mqtt_password
 from firmware.wire.outputs import Connect, Credentials, Disconnect, Send, Store
 from nanoclaw.core.gateway import GatewayCore
 from nanoclaw.core.lora.port import PORT as LORA
@@ -27,6 +27,7 @@ from nanoclaw.host.monitor_server import Answer, MonitorServer
 from nanoclaw.host.outbox_store import OutboxStore, StoreError
 from nanoclaw.host.reload import needs_restart
 from nanoclaw.host.report import Report
+from nanoclaw.host.serial_ports import SerialPorts
 from nanoclaw.host.status import moved_aside, read_status, write_status
 from nanoclaw.host.udp_port import UdpPort
 
@@ -79,7 +80,8 @@ class Daemon:
         restored = store.load() | {"broken": len(moved_aside(settings.data))}
         self.core = GatewayCore(config, restored, rng, clock.now_ms())
         self.pump = Pump(self.core, clock, self._handlers(), Telling(tracer))
-        self._nodes = NodesPort(broker, self.pump)
+        self._serial = SerialPorts(settings.serial, self._sealer_of, clock, self.pump, self._refused)
+        self._nodes = NodesPort(broker, self._serial.beside(self.pump))
         self._hub = HubPorts(config.id, self._login(), settings.ways, self.core.uplink.lines.all, self.pump)
         self._report = Report(settings, self.core, clock, self._hub, read_status(settings.data))
         self._metrics = Metrics(self.report, tracer.counts)
@@ -126,7 +128,7 @@ class Daemon:
             _log.warning("stopped with a store unfinished")
         self._write_status(running=False)
         await self.pump.close()
-        await asyncio.gather(self._nodes.close(), self._hub.close())
+        await asyncio.gather(self._nodes.close(), self._serial.close(), self._hub.close())
         if self._monitor is not None:
             await self._monitor.stop()
         _log.info("gateway stopped")
@@ -153,17 +155,22 @@ class Daemon:
             Store: self._do_store,
             Connect: lambda output: self._hub.connect(output.port),
             Disconnect: lambda output: self._hub.disconnect(output.port),
-            Credentials: lambda output: self._broker.set_passwords(output.passwords),
+            Credentials: self._set_passwords,
         }
 
     def _send(self, output: Any) -> None:
         if output.port == "nodes":
-            self._nodes.send(output.topic, output.payload)
+            if not self._serial.send(output.topic, output.payload):
+                self._nodes.send(output.topic, output.payload)
         elif output.port == LORA:
             if self._radio is not None:
                 self._radio.send(output.topic, output.payload)
         else:
             self._hub.send(output.port, output.topic, output.payload)
+
+    async def _set_passwords(self, output: Any) -> None:
+        self._serial.start()
+        await self._broker.set_passwords(output.passwords)
 
     async def _do_store(self, output: Any) -> None:
         try:
@@ -180,6 +187,13 @@ class Daemon:
 
     def _broker_event(self, kind: str, fields: Mapping[str, Any]) -> None:
         self._tracer.write(kind, fields, self._clock.now_ms())
+
+    def _refused(self, topic: str, reason: str, sender: str) -> None:
+        self.pump.feed(lambda now_ms: self.core.reject(topic, reason, sender))
+
+    def _sealer_of(self, node_id: str) -> Sealer | None:
+        node = self.core.nodes.get(node_id)
+        return None if node is None else node.sealer
 
     # what the core is not asked for
 
@@ -234,7 +248,7 @@ class Daemon:
             "fingerprint": self._broker.fingerprint,
             "monitor_port": None if monitor is None else monitor.port,
         }
-        return self._report.all(running, ports, self.failures())
+        return {**self._report.all(running, ports, self.failures()), "serial": self._serial.views()}
 
     def _ports(self) -> dict[str, int]:
         """Where nodes come in."""
@@ -245,6 +259,7 @@ class Daemon:
         found = [] if self.pump.alive(LATE_MS) else ["the core is not being pumped"]
         if not self._nodes.up:
             found.append("not connected to the local broker")
+        found += self._serial.failures()
         if self._disk_failure:
             found.append(f"the outbox cannot be written: {self._disk_failure}")
         return found

@@ -20,6 +20,7 @@ _KEYS = {
     "lora": "lora",
     "failback": "failback.policy",
     "seed": "gateway.seed",
+    "serial": "serial",
     "local_host": "local.host",
     "local_port": "local.port",
     "local_tls": "local.tls",

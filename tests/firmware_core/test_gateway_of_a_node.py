@@ -307,3 +307,47 @@ def test_connections_are_tried_again_with_growing_delays_and_given_up_when_they_
     gaps = [later - earlier for earlier, later in itertools.pairwise(tried)]
     assert gaps[0] <= 1_100 and gaps[3] >= 4_000
     assert len(board.of(Disconnect)) >= 1  # the fifth hung
+
+
+def wired_board() -> Board:
+    board = Board(wired=True).started()
+    board.alive()
+    return board
+
+
+def test_a_node_at_a_cable_sends_no_beacons_while_its_gateway_is_heard() -> None:
+    board = wired_board()
+    for now_ms in range(0, 600_000, 30_000):
+        board.at(now_ms)
+        board.alive()
+    assert not board.sent("beacon")
+    assert len(board.sent("heartbeat")) >= 10
+
+
+def test_a_node_at_a_cable_never_scans_but_begins_anew_with_a_silent_gateway() -> None:
+    board = wired_board()
+    board.forget()
+    board.at(90_000)
+    assert board.sent("beacon"), "it asks for a sign of life"
+    assert not board.of(Disconnect)
+    board.at(300_000)
+    assert not board.of(Scan) and "failover.scan" not in board.kinds()
+    assert board.of(Disconnect) and {output.target for output in board.of(Connect)} == {HOME["target"]}
+
+
+def test_a_node_that_was_elsewhere_and_is_put_to_a_cable_joins_the_gateway_there() -> None:
+    board = Board(wired=True)
+    board.flash.slots["attach"] = {"n": 4, "gateway": {"id": "gateway-02", "target": "10.0.0.2:1883"}}
+    board.started()
+    assert board.sent("heartbeat")[0]["attach"] == 5
+    assert board.flash.slots["attach"] == {"n": 5, "gateway": HOME}
+    board.power_on()
+    board.link_up()
+    assert board.sent("heartbeat")[-1]["attach"] == 5
+
+
+def test_a_node_that_is_home_again_finds_home_where_its_configuration_says() -> None:
+    board = Board()
+    board.flash.slots["attach"] = {"n": 2, "gateway": {"id": HOME["id"], "target": "/dev/ttyUSB0"}}
+    board.power_on().at(0)
+    assert [output.target for output in board.of(Connect)] == [HOME["target"]]

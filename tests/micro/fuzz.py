@@ -12,6 +12,7 @@ from firmware.core.lora import LoraNode
 from firmware.core.node import NodeCore
 from firmware.hosts.micro import ring
 from firmware.wire import auth, cbor, lora, lora_contents, mdns, messages, mqtt, rules, serial, topics
+from firmware.wire.serial_session import NodeSession
 
 KEY = bytes(32)
 RECEIVED = "clawland/sensor-01/received"
@@ -84,7 +85,6 @@ class Parsers:
         self.radio.stored(1, 0)
         self.sealer = auth.Sealer(KEY)
         self.lines = serial.Lines()
-        self.ends = (serial.Endpoint("a", 1, True), serial.Endpoint("b", 2, False))
         self.token = 1
 
     def take(self, data: bytes, now_ms: int) -> None:
@@ -133,12 +133,16 @@ class Parsers:
                 pass
         self.lines.feed(data)
         for line in data.split(b"\n"):
-            body = line.partition(b" ")[2]
-            for end in self.ends:
-                end.connect(now_ms)
-                end.receive(serial.encode_line("hello", body) or data, now_ms)
-                end.receive(data, now_ms)
-                end.sent(len(end.out))
+            self._session(line.partition(b" ")[2], data, now_ms)
+
+    def _session(self, body: bytes, data: bytes, now_ms: int) -> None:
+        end = NodeSession("sensor-01", KEY, 1, now_ms)
+        hi = self.sealer.seal("serial/sensor-01/hi", b'{"v":1,"s":2,"r":1}')
+        for each in (data, serial.encode_line("sensor-01:hi", hi), serial.encode_line("sensor-01:cmd.1", body), data):
+            end.receive(each or b"", now_ms)
+        end.publish("clawland/sensor-01/temp", body, now_ms)
+        for kind in ("ok", "hi", "who", "cmd.2", "cmd.x"):
+            end.receive(serial.encode_line("sensor-01:" + kind, body) or b"", now_ms)
 
     def _settle(self, now_ms: int) -> None:
         self.core.on_timer(now_ms)

@@ -26,6 +26,7 @@ SCENARIOS = (
     "silent-barn",
     "lora-field",
     "metered-uplink",
+    "serial-line",
 )
 TEMP = {"metric": "temp", "every": "20 s", "signal": {"constant": 21.5}}
 HOT_RULE = {"name": "hot", "when": "temp > 30", "clear": "temp < 29", "action": "alert"}
