@@ -18,7 +18,7 @@ bits=$([ "$(uname -m)" = x86_64 ] && echo 32 || getconf LONG_BIT)
 
 # hash_of FILE...: of their names and contents.
 hash_of() { sha256sum "$@" | sha256sum | cut -c-16; }
-recipe=$(hash_of scripts/boards.sh scripts/common.sh scripts/boards/linux/*)
+recipe=$(hash_of scripts/boards.sh scripts/common.sh scripts/boards/linux/* scripts/boards/mps2/*)
 frozen=$(hash_of $(find firmware/*.py firmware/hosts/__init__.py firmware/{wire,core,drivers,hosts/micro} scripts/boards tests/vectors -name '*.py' 2>/dev/null | LC_ALL=C sort))
 key="$recipe $frozen $PWD"
 
@@ -103,7 +103,7 @@ ensure_packages
 unpack_source
 build unix VARIANT=clawland VARIANT_DIR="$PWD/scripts/boards/linux" FROZEN_MANIFEST="$PWD/scripts/boards/manifest.py" \
     MICROPY_FORCE_32BIT="$([ "$(uname -m)" = x86_64 ] && echo 1 || echo 0)"
-build qemu BOARD=MPS2_AN385 MICROPY_HEAP_SIZE=49152 FROZEN_MANIFEST="$PWD/scripts/boards/manifest.py"
+build qemu BOARD=MPS2_AN385 USER_C_MODULES="$PWD/scripts/boards" MICROPY_HEAP_SIZE=49152 FROZEN_MANIFEST="$PWD/scripts/boards/manifest.py"
 install -m 755 "$cache/src-$recipe/ports/unix/build-clawland/micropython" "$cache/micropython"
 install -m 644 "$cache/src-$recipe/ports/qemu/build-MPS2_AN385/firmware.elf" "$cache/mps2.elf"
 echo "$key" >"$cache/stamp"
