@@ -30,4 +30,4 @@ def decode(memory) -> "dict | None":
     if head != b"%08x %08x\n" % (size, crc) or size > FLASH_AT - _HEAD_BYTES:
         return None
     text = bytes(memory[_HEAD_BYTES : _HEAD_BYTES + size])
-    return json.loads(text) if binascii.crc32(text) == crc else None
+    return json.loads(text) if len(text) == size and binascii.crc32(text) == crc else None
