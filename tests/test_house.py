@@ -24,7 +24,7 @@ BOARD_MODULES = {
     "array", "binascii", "collections", "cryptolib", "deflate", "errno", "gc", "hashlib", "io", "json", "math",
     "random", "re", "struct", "sys", "firmware",
 }  # fmt: skip
-# What hosts may use beside that; clawland_clock and clawland_mps2 are of the interpreters that scripts/boards.sh builds.
+# What hosts may use beside that; clawland_* are of the interpreters that scripts/boards.sh builds.
 HOST_MODULES = {
     "clawland_clock", "clawland_mps2", "machine", "micropython", "network", "os", "select", "socket", "time", "uctypes",
 }  # fmt: skip

@@ -72,10 +72,12 @@ _SIGNAL_DEFAULTS = {"type": "number", "phase_ms": 0, "time": "time", "seed": 0}
 class NodeSettings:
     """All that a node process is told. `core` is the node core's configuration, `signals` are in its sensors' order.
 
-    `sample_until_ms` is the core time from which on nothing is sampled, for rehearsals.
+    `sealing_key` is that of `core["seal_block"]`, for whoever has an AES of its own. `sample_until_ms` is the core time
+    from which on nothing is sampled, for rehearsals.
     """
 
     core: dict[str, Any]
+    sealing_key: bytes | None
     signals: tuple[Signal, ...]
     data: Path
     sync: bool
@@ -97,13 +99,19 @@ def load_settings(file: Path) -> NodeSettings:
     root.finish()
     if not sensors:
         raise root.fail("sensors", "a node needs at least one [[sensors]] table")
-    core = {**_core_settings(node), "home": _home(gateway), "sensors": [_sensor(table) for table in sensors]}
+    sealing_key = node.key_file("sealing_key_file") if node.has("sealing_key_file") else None
+    core = {
+        **_core_settings(node, sealing_key),
+        "home": _home(gateway),
+        "sensors": [_sensor(table) for table in sensors],
+    }
     core["rules"] = _rules(root, rules)
     _refuse_repeats(sensors, core["sensors"])
     if "seal_block" not in core and any(sensor["sealed"] for sensor in core["sensors"]):
         raise node.fail("sealing_key_file", "is missing: a sensor is sealed")
     settings = NodeSettings(
         core=core,
+        sealing_key=sealing_key,
         signals=tuple(_signal(table, sensor) for table, sensor in zip(sensors, core["sensors"], strict=True)),
         data=node.path("data"),
         sync=node.boolean("sync", False),
@@ -117,7 +125,7 @@ def load_settings(file: Path) -> NodeSettings:
     return settings
 
 
-def _core_settings(node: Table) -> dict[str, Any]:
+def _core_settings(node: Table, sealing_key: bytes | None) -> dict[str, Any]:
     core: dict[str, Any] = {
         "id": node.identity("id"),
         "fleet": node.identity("fleet", "clawland"),
@@ -129,10 +137,10 @@ def _core_settings(node: Table) -> dict[str, Any]:
     if node.has("version"):
         core["version"] = node.text("version")
     core["sleep"] = node.boolean("sleep", False)
-    if node.has("sealing_key_file"):
+    if sealing_key is not None:
         from firmware.hosting.aes import aes_block  # loads a library that most nodes need not have
 
-        core["seal_block"] = aes_block(node.key_file("sealing_key_file"))
+        core["seal_block"] = aes_block(sealing_key)
     for key in ("free_memory_kb", "battery_mv", "low_battery_mv"):
         if node.has(key):
             core[key] = node.integer(key, 0, _MAX_VALUE)

@@ -11,7 +11,7 @@ import sys
 from firmware.core.backlog import Backlog, Record
 from firmware.hosts.micro import ring
 from firmware.hosts.micro.clock import Uptime
-from firmware.wire import auth, ids, messages, mqtt, rules, serial, topics
+from firmware.wire import auth, ccm, ids, messages, mqtt, rules, sealing, serial, topics
 
 
 def check(vector: dict) -> str:
@@ -145,6 +145,23 @@ def _mqtt(steps: list) -> list:
     return said
 
 
+def _aes(key: str):
+    """AES of the machine that this runs on."""
+    if sys.implementation.name == "micropython":
+        from firmware.hosts.micro.aes import aes_block
+    else:
+        from firmware.hosting.aes import aes_block
+    return aes_block(_bytes(key))
+
+
+def _encrypt(key: str, nonce: str, plain: str, about: str, tag_bytes: int):
+    return ccm.encrypt(_aes(key), _bytes(nonce), _bytes(plain), _bytes(about), tag_bytes)
+
+
+def _decrypt(key: str, nonce: str, sealed: str, about: str, tag_bytes: int):
+    return ccm.decrypt(_aes(key), _bytes(nonce), _bytes(sealed), _bytes(about), tag_bytes)
+
+
 def _transaction(text: str):
     return ring.decode(_bytes(text))
 
@@ -157,10 +174,13 @@ def _lines(parts: list) -> list:
 
 
 _DO = {
+    "aes": lambda key, block: _aes(key)(_bytes(block)),
     "backlog": _backlog,
     "crc16": lambda text: serial.crc16(_bytes(text)),
     "decode": _decode,
+    "decrypt": _decrypt,
     "encode": _encode,
+    "encrypt": _encrypt,
     "episodes": _episodes,
     "hmac": lambda key, message: "hex:" + binascii.hexlify(auth.hmac_sha256(_bytes(key), _bytes(message))).decode(),
     "line": lambda kind, body: serial.encode_line(kind, _bytes(body)),
@@ -170,6 +190,7 @@ _DO = {
     "password": lambda key: auth.mqtt_password(_bytes(key)),
     "rule": _rule,
     "seal": _seal,
+    "sealed": lambda key, *reading: sealing.seal(_aes(key), *reading),
     "topic": lambda name: topics.split(name) and list(topics.split(name)),
     "transaction": _transaction,
     "uptime": _uptime,

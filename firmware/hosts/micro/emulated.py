@@ -4,7 +4,6 @@
 out over the second UART, events over the third. A restart begins anew from flash, as a soft reset does.
 """
 
-import binascii
 import gc
 import io
 import json
@@ -13,6 +12,7 @@ import sys
 
 from firmware.core.sleeper import node_core
 from firmware.hosts.micro import memory
+from firmware.hosts.micro.aes import with_keys
 from firmware.hosts.micro.clock import RunClock, Uptime
 from firmware.hosts.micro.line import SerialLink
 from firmware.hosts.micro.mps2 import MEMORY, MemoryFlash, Timers, Uart, ticks_diff
@@ -89,7 +89,7 @@ def main() -> None:
     if told is None:
         return
     gc.threshold(GC_THRESHOLD_BYTES)  # type: ignore[attr-defined]  # MicroPython has it
-    told["core"]["key"] = binascii.unhexlify(told["core"]["key"])
+    with_keys(told["core"])
     random.seed(told["seed"])
     timers = Timers(machine.mem32, wait_for_interrupt)
     uptime = Uptime(timers.ticks_ms, ticks_diff)

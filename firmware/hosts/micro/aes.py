@@ -1,0 +1,23 @@
+"""AES for `firmware.wire.ccm` on a board: what MicroPython has under `cryptolib`, be it hardware or a library."""
+
+import binascii
+
+_ECB = 1  # one block at a time is AES itself
+
+
+def aes_block(key: bytes):
+    """Encrypts 16 bytes under `key` (16 or 32 bytes)."""
+    from cryptolib import aes
+
+    return aes(key, _ECB).encrypt
+
+
+def with_keys(core: dict) -> dict:
+    """The core's part of node.json, in which keys are text, with what the core wants in their place.
+
+    Raises KeyError, TypeError and ValueError when it is not what `firmware build` writes."""
+    core["key"] = binascii.unhexlify(core["key"])
+    sealing_key = core.pop("sealing_key", None)
+    if sealing_key:
+        core["seal_block"] = aes_block(binascii.unhexlify(sealing_key))
+    return core
