@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     help="A Clawland sensor node (MicroClaw, PicoClaw) as a process of this machine: the firmware that boards run, "
-    "with a file for its flash, signals for its sensors, and MQTT to its gateway.",
+    "with a file for its flash, signals for its sensors, and MQTT or a serial line to its gateway.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

@@ -40,7 +40,7 @@ NEVER_LOADED = {
 # The code that a machine runs on which only this extra is installed.
 RUNS_ON = {
     "node": ["firmware"],
-    "gateway": ["nanoclaw", "firmware/wire", "firmware/hosting", "fleet/wire", "fleet/hub"],
+    "gateway": ["nanoclaw", "firmware/wire", "firmware/hosting", "firmware/cable", "fleet/wire", "fleet/hub"],
     "fleet": ["fleet", "firmware/wire", "firmware/hosting"],
     "all": ["clawsim"],
 }

@@ -53,6 +53,8 @@ def flash_sectors(backlog_readings: int) -> int:
 
 def write_node(settings: NodeSettings, source: Path, directory: Path) -> Path:
     """Write node.json, which holds the node's keys, for its owner's eyes only. Raises OSError and `ConfigError`."""
+    if settings.speed is not None:
+        raise ConfigError(f"{source}: gateway.serial: a board made by this command speaks MQTT only")
     data = json.dumps(node_json(settings, source), indent=1).encode()
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / NODE_FILE

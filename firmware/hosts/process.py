@@ -1,4 +1,4 @@
-"""A node as a Linux process: the core, a file for its flash, signals for its sensors, MQTT for its radio."""
+"""A node as a Linux process: the core, a file for its flash, signals for its sensors, MQTT or a cable to a gateway."""
 
 import asyncio
 import logging
@@ -7,7 +7,7 @@ import random
 import sys
 from collections.abc import Coroutine, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from firmware.core.sleeper import node_core
 from firmware.hosting.clock import Clock
@@ -20,6 +20,9 @@ from firmware.hosts.flash import Flash, FlashInUse
 from firmware.hosts.settings import NodeSettings
 from firmware.wire.auth import mqtt_password
 from firmware.wire.outputs import Alarm, Connect, Disconnect, Identify, Restart, Sample, Scan, Send, Sleep, Store
+
+if TYPE_CHECKING:
+    from firmware.hosts.serial_port import SerialPort
 
 _log = logging.getLogger("clawland.node")
 
@@ -79,13 +82,19 @@ class NodeProcess:
         rng = random.Random(settings.seed if settings.seed is not None else os.urandom(32))
         self.core = node_core(settings.core, restored, rng, clock.now_ms())
         self.pump = Pump(self.core, clock, self._handlers(), Telling(tracer))
-        self._up = MqttPort(
-            "up",
-            Login(settings.id, mqtt_password(settings.core["key"])),
-            [f"clawland/{settings.id}/{verb}" for verb in ("cmd", "received")],
-            self.pump,
-            bind_address=settings.bind_address,
-        )
+        self._up = self._port()
+
+    def _port(self) -> "MqttPort | SerialPort":
+        settings = self._settings
+        key = settings.core["key"]
+        if settings.speed is not None:
+            # Imported here: it loads a library that nodes on a network do not need.
+            from firmware.hosts.serial_port import SerialPort
+
+            return SerialPort("up", settings.id, key, settings.speed, random.SystemRandom(), self.pump)
+        topics = [f"clawland/{settings.id}/{verb}" for verb in ("cmd", "received")]
+        login = Login(settings.id, mqtt_password(key))
+        return MqttPort("up", login, topics, self.pump, bind_address=settings.bind_address)
 
     @property
     def wants_restart(self) -> bool:

@@ -30,6 +30,8 @@ id = "gateway-01"
 host = "127.0.0.1"
 port = 1883
 # bind_address = "127.0.0.2"     # local address to connect from
+# At the end of a cable, instead of host and port: serial, which is a device (/dev/ttyUSB0) or a URL
+# (socket://host:port, rfc2217://host:port), and perhaps speed in baud (115200).
 
 [discovery]
 interface = "127.0.0.1"          # where to look for other gateways when this one falls silent
@@ -82,6 +84,8 @@ class NodeSettings:
     data: Path
     sync: bool
     bind_address: str
+    speed: int | None
+    """In baud, of a serial line to the gateway; None where the link is MQTT."""
     interface: str
     seed: int | str | None
     sample_until_ms: int | None
@@ -100,9 +104,11 @@ def load_settings(file: Path) -> NodeSettings:
     if not sensors:
         raise root.fail("sensors", "a node needs at least one [[sensors]] table")
     sealing_key = node.key_file("sealing_key_file") if node.has("sealing_key_file") else None
+    home, speed = _home(gateway)
     core = {
         **_core_settings(node, sealing_key),
-        "home": _home(gateway),
+        "home": home,
+        "wired": speed is not None,
         "sensors": [_sensor(table) for table in sensors],
     }
     core["rules"] = _rules(root, rules)
@@ -116,6 +122,7 @@ def load_settings(file: Path) -> NodeSettings:
         data=node.path("data"),
         sync=node.boolean("sync", False),
         bind_address=gateway.text("bind_address", ""),
+        speed=speed,
         interface=discovery.text("interface", "127.0.0.1"),
         seed=_seed(node),
         sample_until_ms=node.optional_integer("sample_until_ms", 0, _MAX_MS),
@@ -147,9 +154,29 @@ def _core_settings(node: Table, sealing_key: bytes | None) -> dict[str, Any]:
     return core
 
 
-def _home(gateway: Table) -> dict[str, str]:
+def _home(gateway: Table) -> tuple[dict[str, str], int | None]:
+    """The gateway to begin with, and the speed of the line to it if that is a serial one."""
+    if gateway.has("serial"):
+        return _at_a_cable(gateway)
+    if gateway.has("speed"):
+        raise gateway.fail("speed", "belongs to a serial line, and serial is missing")
     host, port = gateway.text("host", "127.0.0.1"), gateway.integer("port", 1, 65535, 1883)
-    return {"id": gateway.identity("id"), "target": f"[{host}]:{port}" if ":" in host else f"{host}:{port}"}
+    return {"id": gateway.identity("id"), "target": f"[{host}]:{port}" if ":" in host else f"{host}:{port}"}, None
+
+
+def _at_a_cable(gateway: Table) -> tuple[dict[str, str], int]:
+    from firmware.cable import stream  # loads a library that most nodes need not have
+
+    for key in ("host", "port", "bind_address"):
+        if gateway.has(key):
+            raise gateway.fail(key, "leave it out: serial says already where the gateway is")
+    url = gateway.text("serial")
+    problem = stream.problem_of_url(url)
+    if problem:
+        raise gateway.fail("serial", problem)
+    least, most = stream.LEAST_SPEED, stream.MOST_SPEED
+    speed = gateway.integer("speed", least, most, stream.DEFAULT_SPEED)
+    return {"id": gateway.identity("id"), "target": url}, speed
 
 
 def _rules(root: Table, tables: list[Table]) -> list[dict[str, Any]]:

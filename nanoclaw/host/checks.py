@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from firmware.cable.stream import open_port, reason_of
 from nanoclaw.host.attempt import refused_because
 from nanoclaw.host.config import MB, GatewaySettings
 from nanoclaw.host.daemon import EARLIEST_UTC_MS
@@ -42,6 +43,7 @@ def findings(settings: GatewaySettings, utc_ms: int | None = None) -> Iterator[F
     yield from _clock(settings, utc_ms)
     yield from _networks(settings)
     yield from _ports(settings, running)
+    yield from _serial(settings, running)
     yield from _certificate(settings, utc_ms)
     yield from _budgets(settings)
     yield from _hub(settings, running)
@@ -136,6 +138,20 @@ def _port(what: str, host: str, port: int, key: str) -> Finding:
         reason = (error.strerror or str(error)).lower()
         return Finding(ERROR, "ports", f"{what}: {port} on {host}: {reason} ({key})")
     return Finding(OK, "ports", f"{what}: {port} on {host} is free" if port else f"{what}: any free one on {host}")
+
+
+def _serial(settings: GatewaySettings, running: bool) -> Iterator[Finding]:
+    if settings.serial and running:
+        yield Finding(OK, "serial", "not tried, since the gateway is running")
+        return
+    for port in settings.serial:
+        try:
+            open_port(port.url, port.speed).close()
+        except (OSError, ValueError) as error:
+            text = f"{port.name}: {port.url}: {reason_of(error)}"
+            yield Finding(ERROR, "serial", text)
+        else:
+            yield Finding(OK, "serial", f"{port.name}: {port.url} can be opened")
 
 
 def _certificate(settings: GatewaySettings, utc_ms: int) -> Iterator[Finding]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from firmware.cable.stream import DEFAULT_SPEED, LEAST_SPEED, MOST_SPEED, problem_of_url
 from firmware.hosting.config import ConfigError, Table, load_toml
 from firmware.hosting.tls import ClientTls
 from firmware.wire.ids import valid_metric
@@ -50,6 +51,11 @@ port = 1883                      # 0: any free one
 broker = "embedded"              # or "mosquitto"
 data = "/var/lib/nanoclaw"       # outbox, configuration snapshot, status
 # advertise_port = 1883          # when nodes reach the broker on another port
+
+# [[serial]]                     # a port with nodes at the other end, one or many; one such table for each port
+# url = "/dev/ttyUSB0"           # a device, or socket://host:port, or rfc2217://host:port
+# speed = 115200                 # in baud
+# name = "barn"                  # how status and logs call it
 
 [discovery]                      # mDNS, so that nodes find this gateway when theirs falls silent
 enabled = true
@@ -105,12 +111,22 @@ class Way:
 
 
 @dataclass(frozen=True)
+class SerialConfig:
+    """A serial port with nodes behind it."""
+
+    name: str
+    url: str
+    speed: int
+
+
+@dataclass(frozen=True)
 class GatewaySettings:
     """All that a gateway daemon is told."""
 
     core: GatewayConfig
     ways: tuple[Way, ...]
     """The primary, and the backup if there is one; in the order of `core.lines`."""
+    serial: tuple[SerialConfig, ...]
     local_host: str
     local_port: int
     broker: str
@@ -145,20 +161,22 @@ def load_settings(
     root = load_toml(file, overrides)
     names = (*_KEYS, "tuning", "modes")
     tables = {name: root.table(name) for name in names}
+    serial = root.tables("serial")
     root.finish()
-    settings = _settings(tables)
-    for table in tables.values():
+    settings = _settings(tables, serial)
+    for table in (*tables.values(), *serial):
         table.finish()
     return settings
 
 
-def _settings(tables: Mapping[str, Table]) -> GatewaySettings:
+def _settings(tables: Mapping[str, Table], serial: list[Table]) -> GatewaySettings:
     uplink, local, discovery, monitor = (tables[name] for name in ("uplink", "local", "discovery", "monitor"))
     data, tls = local.path("data"), uplink.boolean("tls", False)
     ways, local_host = _ways(uplink, tables["backup"], tls), local.text("host", "127.0.0.1")
     return GatewaySettings(
         core=_core(tables["gateway"], tables["tuning"], tables["modes"], ways, tls),
         ways=ways,
+        serial=_serial(serial),
         local_host=local_host,
         local_port=local.integer("port", 0, 65535, 0),
         broker=local.choice("broker", ("embedded", "mosquitto"), "embedded"),
@@ -219,6 +237,22 @@ def _tls(uplink: Table, directory: Path) -> ClientTls:
     certificate = uplink.path("certificate") if uplink.has("certificate") else directory / "gateway.pem"
     key = uplink.path("key") if uplink.has("key") else certificate
     return ClientTls(uplink.path("ca") if uplink.has("ca") else directory / "ca.crt", certificate, key)
+
+
+def _serial(tables: list[Table]) -> tuple[SerialConfig, ...]:
+    found: list[SerialConfig] = []
+    for number, table in enumerate(tables, 1):
+        url, name = table.text("url"), table.identity("name", f"serial-{number}")
+        problem = problem_of_url(url)
+        if problem:
+            raise table.fail("url", problem)
+        speed = table.integer("speed", LEAST_SPEED, MOST_SPEED, DEFAULT_SPEED)
+        for other in found:
+            if other.url == url or other.name == name:
+                key = "url" if other.url == url else "name"
+                raise table.fail(key, f"{getattr(other, key)!r} is that of another [[serial]] already")
+        found.append(SerialConfig(name, url, speed))
+    return tuple(found)
 
 
 def _core(gateway: Table, tuning: Table, modes: Table, ways: tuple[Way, ...], tls: bool) -> GatewayConfig:

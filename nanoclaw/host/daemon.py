@@ -15,7 +15,7 @@ from firmware.hosting.mqtt import Login
 from firmware.hosting.notify import ServiceManager
 from firmware.hosting.pump import Pump
 from firmware.hosting.trace import Telling
-from firmware.wire.auth import mqtt_password
+from firmware.wire.auth import Sealer, mqtt_password
 from firmware.wire.outputs import Connect, Credentials, Disconnect, Send, Store
 from nanoclaw.core.gateway import GatewayCore
 from nanoclaw.host.config import GatewaySettings
@@ -26,6 +26,7 @@ from nanoclaw.host.monitor_server import Answer, MonitorServer
 from nanoclaw.host.outbox_store import OutboxStore, StoreError
 from nanoclaw.host.reload import needs_restart
 from nanoclaw.host.report import Report
+from nanoclaw.host.serial_ports import SerialPorts
 from nanoclaw.host.status import read_status, write_status
 
 if TYPE_CHECKING:
@@ -61,7 +62,8 @@ class Daemon:
         rng = random.Random(settings.seed if settings.seed is not None else os.urandom(32))
         self.core = GatewayCore(config, store.load(), rng, clock.now_ms())
         self.pump = Pump(self.core, clock, self._handlers(), Telling(tracer))
-        self._nodes = NodesPort(broker, self.pump)
+        self._serial = SerialPorts(settings.serial, self._sealer_of, self.pump, self._refused)
+        self._nodes = NodesPort(broker, self._serial.beside(self.pump))
         self._hub = HubPorts(config.id, self._login(), settings.ways, self.core.uplink.lines.all, self.pump)
         self._report = Report(settings, self.core, clock, self._hub, read_status(settings.data))
         self._metrics = Metrics(self.report, tracer.counts)
@@ -82,6 +84,7 @@ class Daemon:
         self._learn_utc()
         self.pump.start()
         self._nodes.start()
+        self._serial.start()
         self._spawn(self._housekeep())
         if self._settings.uplink_tls:
             self._spawn(self._keep_certificate())
@@ -104,7 +107,7 @@ class Daemon:
             _log.warning("stopped with a store unfinished")
         self._write_status(running=False)
         await self.pump.close()
-        await asyncio.gather(self._nodes.close(), self._hub.close())
+        await asyncio.gather(self._nodes.close(), self._serial.close(), self._hub.close())
         if self._monitor is not None:
             await self._monitor.stop()
         _log.info("gateway stopped")
@@ -136,7 +139,8 @@ class Daemon:
 
     def _send(self, output: Any) -> None:
         if output.port == "nodes":
-            self._nodes.send(output.topic, output.payload)
+            if not self._serial.send(output.topic, output.payload):
+                self._nodes.send(output.topic, output.payload)
         else:
             self._hub.send(output.port, output.topic, output.payload)
 
@@ -155,6 +159,13 @@ class Daemon:
 
     def _broker_event(self, kind: str, fields: Mapping[str, Any]) -> None:
         self._tracer.write(kind, fields, self._clock.now_ms())
+
+    def _refused(self, topic: str, reason: str, sender: str) -> None:
+        self.pump.feed(lambda now_ms: self.core.reject(topic, reason, sender))
+
+    def _sealer_of(self, node_id: str) -> Sealer | None:
+        node = self.core.nodes.get(node_id)
+        return None if node is None else node.sealer
 
     # what the core is not asked for
 
@@ -204,13 +215,14 @@ class Daemon:
     def report(self, running: bool = True) -> dict[str, Any]:
         """All that `nanoclaw status` shows."""
         ports = {"mqtt_port": self._broker.port, "monitor_port": None if self._monitor is None else self._monitor.port}
-        return self._report.all(running, ports, self.failures())
+        return {**self._report.all(running, ports, self.failures()), "serial": self._serial.views()}
 
     def failures(self) -> list[str]:
         """What is wrong on this machine; a cloud that is away is not."""
         found = [] if self.pump.alive(LATE_MS) else ["the core is not being pumped"]
         if not self._nodes.up:
             found.append("not connected to the local broker")
+        found += self._serial.failures()
         if self._disk_failure:
             found.append(f"the outbox cannot be written: {self._disk_failure}")
         return found

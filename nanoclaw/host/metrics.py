@@ -54,6 +54,7 @@ class Metrics:
         yield _labelled("nodes", "nodes by state", "state", _by_state(found["nodes"]))
         yield from self._outbox(found)
         yield from self._uplinks(found["uplinks"])
+        yield from self._serial(found["serial"])
         yield CounterMetricFamily(f"{_P}messages_rejected", "messages that could not be taken", found["rejected"])
         events = CounterMetricFamily(f"{_P}events", "events of the gateway by kind", labels=["kind"])
         for kind, count in sorted(self._events.items()):
@@ -79,8 +80,9 @@ class Metrics:
 
         yield _labelled("uplink_up", "1 while connected", "uplink", each(lambda line: int(line["state"] == "up")))
         yield _labelled("uplink_used", "1 for the one in use", "uplink", each(lambda line: int(line["used"])))
-        yield _counted("uplink_messages_sent", "messages to the hub", each(lambda line: line["sent"]))
-        yield _counted("uplink_messages_dropped", "messages that could not be sent", each(lambda line: line["dropped"]))
+        yield _counted("uplink_messages_sent", "messages to the hub", "uplink", each(lambda line: line["sent"]))
+        dropped = each(lambda line: line["dropped"])
+        yield _counted("uplink_messages_dropped", "messages that could not be sent", "uplink", dropped)
         metered = [line for line in lines if "daily_bytes" in line]
         for name, key, told in (
             ("uplink_day_spent_bytes", "spent_bytes", "what a metered uplink has carried today"),
@@ -91,6 +93,26 @@ class Metrics:
         yield _labelled(
             "uplink_batch_interval_seconds", "time between batches on a metered uplink", "uplink", intervals
         )
+
+    def _serial(self, ports: list[dict[str, Any]]) -> Iterator[Metric]:
+        if not ports:
+            return
+        up = {port["name"]: int(port["state"] == "up") for port in ports}
+        yield _labelled("serial_up", "1 while the port is open", "port", up)
+        nodes = {port["name"]: len(port["nodes"]) for port in ports}
+        yield _labelled("serial_nodes", "nodes that are here on the port", "port", nodes)
+        for key, told in _SERIAL:
+            yield _counted(f"serial_{key}", told, "port", {port["name"]: port[key] for port in ports})
+
+
+_SERIAL = (
+    ("opened", "how often the port was opened"),
+    ("lost", "how often the open port was lost"),
+    ("messages", "messages that nodes sent over the port"),
+    ("spoilt", "lines that were none: noise"),
+    ("rejected", "hellos and messages that were not authentic, or from strangers"),
+    ("dropped", "messages to nodes that the port could not take"),
+)
 
 
 def _by_state(nodes: list[dict[str, Any]]) -> dict[str, float]:
@@ -111,8 +133,8 @@ def _labelled(name: str, told: str, label: str, values: Mapping[str, float]) -> 
     return family
 
 
-def _counted(name: str, told: str, values: Mapping[str, float]) -> Metric:
-    family = CounterMetricFamily(_P + name, told, labels=["uplink"])
+def _counted(name: str, told: str, label: str, values: Mapping[str, float]) -> Metric:
+    family = CounterMetricFamily(_P + name, told, labels=[label])
     for each, value in values.items():
         family.add_metric([each], value)
     return family

@@ -18,6 +18,7 @@ _KEYS = {
     "role": "gateway.role",
     "modes": "modes",
     "seed": "gateway.seed",
+    "serial": "serial",
     "local_host": "local.host",
     "local_port": "local.port",
     "broker": "local.broker",

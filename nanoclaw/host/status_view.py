@@ -61,6 +61,7 @@ def table(found: dict[str, Any], utc_ms: int | None = None) -> list[tuple[str, s
     if found["running"]:
         rows += [("problem", text) for text in found.get("failures", [])]
         rows.append(("nodes", _nodes(found)))
+        rows += [("serial", _serial(port)) for port in found.get("serial", [])]
         rows += [("uplink", _uplink(line)) for line in found.get("uplinks", [])]
     rows.append(("cloud", _cloud(found, utc_ms)))
     rows.append(("outbox", _outbox(found)))
@@ -87,6 +88,14 @@ def _nodes(found: dict[str, Any]) -> str:
     down = [node["id"] for node in found.get("nodes", []) if node["state"] == "down"]
     more = f" and {len(down) - MOST_DOWN_SHOWN} more" if len(down) > MOST_DOWN_SHOWN else ""
     return text + (f" (down: {', '.join(down[:MOST_DOWN_SHOWN])}{more})" if down else "")
+
+
+def _serial(port: dict[str, Any]) -> str:
+    text = f"{port['name']}: {port['state']}, {port['url']}"
+    if port["state"] != "up":
+        return f"{text} ({port['failure']})"
+    text += f", {', '.join(port['nodes'])} behind it" if port["nodes"] else ", nobody behind it"
+    return text + f"; {port['spoilt']} spoilt lines, {port['rejected']} refused"
 
 
 def _uplink(line: dict[str, Any]) -> str:

@@ -37,6 +37,9 @@ def test_metrics_have_base_units_and_the_prefix_of_the_gateway() -> None:
     ours = {name for name in found if not name.startswith("process_")}
     assert all(name.startswith("clawland_gateway_") for name in ours)
     assert not [name for name in ours if re.search("_(ms|milliseconds|hours|kb|mb|minutes)", name)]
+    assert found['clawland_gateway_serial_up{port="barn"}'] == 1
+    assert found['clawland_gateway_serial_up{port="silo"}'] == 0
+    assert found['clawland_gateway_serial_spoilt_total{port="barn"}'] == 4
     assert found["clawland_gateway_outbox_room_seconds"] == 216_000
     assert found['clawland_gateway_uplink_day_spent_bytes{uplink="4g"}'] == 12_345_678
     assert found['clawland_gateway_uplink_batch_interval_seconds{uplink="4g"}'] == 180

@@ -16,6 +16,12 @@ FOUND: dict[str, Any] = {
         {"name": "4g", "state": "up", "used": True, "target": "hub:8883", "through": "wwan0", "failure": "",
          "spent_bytes": 12_345_678, "daily_bytes": 50_000_000, "batch_ms": 180_000},
     ],
+    "serial": [
+        {"name": "barn", "url": "/dev/ttyUSB0", "state": "up", "nodes": ["sensor-01", "sensor-02"], "failure": "",
+         "opened": 2, "lost": 1, "messages": 300, "spoilt": 4, "rejected": 1, "dropped": 0},
+        {"name": "silo", "url": "socket://silo:4000", "state": "down", "nodes": [], "failure": "connection refused",
+         "opened": 0, "lost": 0, "messages": 0, "spoilt": 0, "rejected": 0, "dropped": 0},
+    ],
     "outbox_readings": 20_000, "outbox_reports": 3, "outbox_max_readings": 200_000, "readings_per_hour": 3_000.0,
     "version": "0.1.0", "config": 4, "moved_aside": [],
 }  # fmt: skip
@@ -30,6 +36,8 @@ def test_a_running_gateway_is_told_in_a_few_lines() -> None:
         ("gateway", "gateway-01 (primary, site barn, fleet clawland)"),
         ("state", "running, online, started 2 hours ago (2026-09-21 12:13:20 UTC), process 7"),
         ("nodes", "2 up, 1 down, on port 1883 (down: sensor-02)"),
+        ("serial", "barn: up, /dev/ttyUSB0, sensor-01, sensor-02 behind it; 4 spoilt lines, 1 refused"),
+        ("serial", "silo: down, socket://silo:4000 (connection refused)"),
         ("uplink", "ethernet: down, to hub:8883 through eth0 (Connection refused)"),
         ("uplink", "4g: up, in use, to hub:8883 through wwan0; 12.3 of 50 MB today, a batch every 180 s"),
         ("cloud", "last answered 5 s ago (2026-09-21 14:13:15 UTC)"),
