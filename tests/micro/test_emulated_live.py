@@ -1,0 +1,96 @@
+"""A node on the emulated Cortex-M3, at a serial port of a real gateway process: what is promised is kept."""
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.micro import boards
+from tests.micro.test_linux_live import AFTER, BACKLOG, BEFORE, MicroRig, more_readings
+from tests.nanoclaw_host import rig as rigs
+from tests.nanoclaw_host.rig import NODE, TIMESCALE, child_environment, eventually
+
+pytestmark = pytest.mark.live
+
+
+class EmulatedRig(MicroRig):
+    """A cloud and a gateway as in life, and a board under QEMU at the gateway's serial port."""
+
+    url = ""
+
+    async def start(self) -> None:
+        await self.cloud.start()
+        await self.start_node()
+        await self.start_gateway()
+
+    async def start_gateway(self) -> None:
+        config = rigs.gateway_config(self.directory, self.cloud.broker.port)
+        config.write_text(config.read_text() + f'[[serial]]\nurl = "{self.url}"\n')
+        await self.gateway.spawn("nanoclaw.cli", config)
+        self.gateway.give_clock(self.clock)
+
+    async def start_node(self) -> None:
+        """Switch the board on, at the port that it had before."""
+        config = rigs.node_config(self.directory, 1, more=f"backlog_readings = {BACKLOG}")
+        command = [str(boards.ROOT / ".venv" / "bin" / "firmware"), "emulate", str(config)]
+        command += ["--timescale", str(TIMESCALE), "--trace", str(self.directory)]
+        command += ["--port", self.url.rpartition(":")[2] or "0"]
+        await self.node.run(command, child_environment(), sim_clock=False)
+        assert self.node.child.stdout is not None
+        line = (await self.node.child.stdout.readline()).decode()
+        assert line.startswith(f"{NODE} socket://127.0.0.1:"), line + self.node.log.read_text()
+        self.url = line.split()[1]
+
+    def qemu(self) -> psutil.Process:
+        """The board's process; `firmware emulate` is its parent."""
+        return psutil.Process(self.node.child.pid).children()[0]
+
+
+@pytest.fixture
+async def running(tmp_path: Path) -> AsyncIterator[EmulatedRig]:
+    boards.micropython()
+    made = EmulatedRig(tmp_path)
+    try:
+        await made.start()
+        yield made
+    finally:
+        await made.stop()
+
+
+async def test_a_board_at_a_serial_port_obeys_once_and_loses_nothing_to_an_outage_and_the_death_of_qemu(
+    running: EmulatedRig,
+) -> None:
+    cloud, node = running.cloud, running.node
+    await eventually(lambda: len(cloud.acknowledged()) >= 5, "the first readings in the cloud")
+
+    command = {"v": 1, "id": "c1", "action": "restart", "target": NODE, "expires_utc_ms": 1_800_000_000_000}
+    for _ in range(3):
+        await cloud.broker.publish("clawland/gateway-01/cmd", json.dumps(command).encode())
+    await eventually(lambda: len(node.events("node.started")) == 2, "the restart")
+    boots = [event["boot"] for event in node.events("node.started")]
+    assert boots[1] == boots[0] + 1
+    await eventually(lambda: any(b == boots[1] for _, b, _ in cloud.acknowledged()), "readings of the second boot")
+
+    await running.gateway.kill()
+    await more_readings(running, BEFORE)
+    running.qemu().kill()
+    assert await node.child.wait() == 3
+    assert running.accounted(running.produced())
+    await running.start_node()
+    await more_readings(running, AFTER)
+    during = running.produced()
+    await running.start_gateway()
+    await eventually(lambda: during <= cloud.acknowledged(), "all that was read before and during the outage")
+    assert cloud.readings.keys() <= running.produced()
+    assert [event["id"] for event in node.events("command.executed")] == ["c1"]
+    assert node.events("reading.lost") == []
+    log = node.log.read_text()
+    assert "error: sensor-01: QEMU has ended (killed by signal 9)\nerror: no board is left\n" in log
+    assert "Traceback" not in log
+    assert rigs.secrets_in(log + node.trace.read_text()) == []
+
+    board = running.qemu()
+    await node.kill()
+    await eventually(lambda: not board.is_running() or board.status() == psutil.STATUS_ZOMBIE, "the board is no orphan")
