@@ -1,4 +1,4 @@
-"""A node on QEMU's board mps2-an385, with its gateway at the first UART: what its image runs at power-on.
+"""A node on QEMU's board mps2-an385, with its gateway at the first UART.
 
 `firmware emulate` starts such boards; `firmware.hosts.micro.memory` says what they find in their memory. Log lines go
 out over the second UART, events over the third. A restart begins anew from flash, as a soft reset does.
@@ -15,7 +15,7 @@ from firmware.hosts.micro import memory
 from firmware.hosts.micro.aes import with_keys
 from firmware.hosts.micro.clock import RunClock, Uptime
 from firmware.hosts.micro.line import SerialLink
-from firmware.hosts.micro.mps2 import MEMORY, MemoryFlash, Timers, Uart, ticks_diff
+from firmware.hosts.micro.mps2 import MemoryFlash, Timers, Uart, ticks_diff
 from firmware.hosts.micro.pump import Pump
 from firmware.hosts.micro.ring import Ring
 from firmware.hosts.micro.signals import Signal
@@ -63,6 +63,7 @@ class Board:
         self._log_uart.write_all(("%s: %s\n" % (self._who, text)).encode())
 
     def free_memory_kb(self) -> int:
+        gc.collect()  # what nobody refers to is free as well
         return gc.mem_free() >> 10  # type: ignore[attr-defined]  # MicroPython has it
 
 
@@ -79,21 +80,18 @@ class NoScanner:
         return None
 
 
-def main() -> None:
-    """Run the node that the memory tells of, for ever; return at once when it tells of none."""
+def run(told: dict) -> None:
+    """Run the node that the memory tells of, for ever."""
     import machine
     import uctypes
     from clawland_mps2 import wait_for_interrupt
 
-    told = memory.decode(uctypes.bytearray_at(MEMORY, memory.FLASH_AT))
-    if told is None:
-        return
     gc.threshold(GC_THRESHOLD_BYTES)  # type: ignore[attr-defined]  # MicroPython has it
     with_keys(told["core"])
     random.seed(told["seed"])
     timers = Timers(machine.mem32, wait_for_interrupt)
     uptime = Uptime(timers.ticks_ms, ticks_diff)
-    flash_at = MEMORY + memory.FLASH_AT
+    flash_at = memory.MEMORY_AT + memory.FLASH_AT
     board = Board(told, machine.mem32, lambda at, size: uctypes.bytearray_at(flash_at + at, size))
     while True:
         try:
@@ -134,7 +132,3 @@ def _scaled(uptime: Uptime, timescale: float):
     return RunClock(
         lambda: uptime.now_ms() * 1000000, {"t0_monotonic_ns": 0, "timescale": timescale, "epoch_utc_ms": 0}
     )
-
-
-if __name__ == "__main__":
-    main()

@@ -7,6 +7,7 @@ CRC-32, both in hexadecimal digits, and JSON.
 import binascii
 import json
 
+MEMORY_AT = 0x21000000  # of the board mps2-an385: the PSRAM, in which nothing of the program is
 MEMORY_BYTES = 16 << 20
 FLASH_AT = 1 << 16
 _HEAD_BYTES = 18

@@ -7,7 +7,6 @@ device has an interrupt handler: interrupts do nothing but wake the processor.
 CLOCK_KHZ = 25000
 TIMER0, TIMER1 = 0x40000000, 0x40001000
 UARTS = (0x40004000, 0x40005000, 0x40006000)
-MEMORY = 0x21000000  # the PSRAM of 16 MiB, in which nothing of the program is
 
 _INTERRUPT_ENABLE, _INTERRUPT_PENDING_CLEAR = 0xE000E100, 0xE000E280
 _WAKES = 1 << 0 | 1 << 9  # what is received by the first UART, and the second timer

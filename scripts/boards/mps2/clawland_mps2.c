@@ -5,9 +5,9 @@
 #include "py/runtime.h"
 #include "shared/runtime/pyexec.h"
 
-// Stop the processor until a device asks for it. Interrupts stay masked: they wake it, and no handler is needed.
+// Stop the processor until a device asks for it. Interrupts are masked: they wake it, and no handler is needed.
 static mp_obj_t clawland_mps2_wait_for_interrupt(void) {
-    __asm volatile ("cpsid i\n dsb\n wfi" ::: "memory");
+    __asm volatile ("dsb\n wfi" ::: "memory");
     return mp_const_none;
 }
 static MP_DEFINE_CONST_FUN_OBJ_0(clawland_mps2_wait_for_interrupt_obj, clawland_mps2_wait_for_interrupt);
@@ -25,14 +25,15 @@ const mp_obj_module_t clawland_mps2_module = {
 MP_REGISTER_MODULE(MP_QSTR_clawland_mps2, clawland_mps2_module);
 
 // main() of the port knows nothing but the prompt: it comes when the node's program ends, which it does at once on a
-// board that was given no node.
+// board that was given no node. Nothing in this image handles interrupts, so they are masked for good.
 int __real_pyexec_friendly_repl(void);
 int __wrap_pyexec_friendly_repl(void);
 int __wrap_pyexec_friendly_repl(void) {
     static bool started;
     if (!started) {
         started = true;
-        pyexec_frozen_module("firmware/hosts/micro/emulated.py", false);
+        __asm volatile ("cpsid i");
+        pyexec_frozen_module("firmware/hosts/micro/power_on.py", false);
     }
     return __real_pyexec_friendly_repl();
 }
