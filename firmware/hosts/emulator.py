@@ -62,14 +62,14 @@ class EmulatedBoard:
         Raises `ConfigError` for what no board can do and `CannotRun` for what is missing or taken."""
         self.id = settings.id
         self.memory_file = settings.data / MEMORY_FILE
-        told = _told(settings, source, emulation)
+        told = told_to_board(settings, source, emulation)
         try:
             settings.data.mkdir(parents=True, exist_ok=True)
             self._lock = lock_flash(settings.data)
         except (OSError, FlashInUse) as error:
             raise CannotRun(f"{self.id}: {error}") from None
         try:
-            _lay_out(self.memory_file, told)
+            lay_out(self.memory_file, told)
             with socket.create_server(("127.0.0.1", port)) as uart:
                 self.url = f"socket://127.0.0.1:{uart.getsockname()[1]}"
                 self._qemu = _start(self._command(emulation, uart.fileno()), uart.fileno())
@@ -107,7 +107,7 @@ class EmulatedBoard:
         return command
 
 
-def _told(settings: NodeSettings, source: Path, emulation: Emulation) -> dict[str, Any]:
+def told_to_board(settings: NodeSettings, source: Path, emulation: Emulation) -> dict[str, Any]:
     """What the board reads at power-on. It has no source of chance of its own, so it is given a new seed each time."""
     told = node_json(settings, source)
     told["core"]["wired"] = True
@@ -119,7 +119,7 @@ def _told(settings: NodeSettings, source: Path, emulation: Emulation) -> dict[st
     return told
 
 
-def _lay_out(path: Path, told: dict[str, Any]) -> None:
+def lay_out(path: Path, told: dict[str, Any]) -> None:
     """Write what the board is told into its memory, and leave what is in its flash. Raises OSError."""
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     with os.fdopen(fd, "r+b") as file:

@@ -103,16 +103,17 @@ def test_a_uart_gives_what_has_come_and_takes_what_it_can() -> None:
     assert uart.write(b" more") == 0
 
 
+def flash_in(whole: bytearray, at: int, sectors: int) -> MemoryFlash:
+    """The flash that begins at `at` of a memory."""
+    return MemoryFlash(lambda begin, size: memoryview(whole)[at + begin : at + begin + size], sectors)
+
+
 def test_what_a_ring_keeps_in_the_memory_is_there_after_a_loss_of_power() -> None:
     chip = bytearray(5 * 8192)  # zeros: no flash was ever here
-
-    def window(at: int, size: int) -> memoryview:
-        return memoryview(chip)[at : at + size]
-
-    ring = Ring(MemoryFlash(window, 5))
+    ring = Ring(flash_in(chip, 0, 5))
     assert ring.mount() == {}
     ring.write([("put", "boot", 7), ("keep", 7, 0, ["temp", "1", '"C"', 5, False])])
-    found = Ring(MemoryFlash(window, 5)).mount()
+    found = Ring(flash_in(chip, 0, 5)).mount()
     assert found == {"slots": {"boot": 7}, "readings": [(7, 0, ["temp", "1", '"C"', 5, False])]}
 
 
