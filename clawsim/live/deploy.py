@@ -3,7 +3,7 @@
 ```
 RUN/  inventory.json  hub.json  fleet.password      RUN/config/  ID.toml  ID.key
       data/ID/  (flash, outbox, database)           RUN/trace/   ID.N.jsonl  (N: the process's number)
-      log/ID.log
+      log/ID.log                                    RUN/cable/   NODE.END  (a serial line's devices)
 ```
 
 Everything that holds a secret is readable by its owner alone. Where all is real keys are drawn anew each run: a
@@ -101,6 +101,10 @@ class Deployment:
     def config(self, who: str) -> Path:
         return self.directory / "config" / f"{who}.toml"
 
+    def cable_end(self, node: str, at: str) -> Path:
+        """The device at one end of the cable of ``node``: ``at`` the node itself, or ``at`` its gateway."""
+        return self.directory / "cable" / f"{node}.{at}"
+
     def hub_credentials(self) -> Path:
         return self.directory / "hub.json"
 
@@ -129,6 +133,11 @@ class Deployment:
 
     def prepare(self) -> None:
         """Makes the directory and all that does not depend on ports; :class:`DeployError` when it is not empty."""
+        wired = [node.id for node in self.plan.nodes if node.wired]
+        if self._for_good and wired:
+            raise DeployError(
+                f"{wired[0]} is at a serial cable, and between processes there is none: give it link wifi"
+            )
         try:
             self._make_directories()
         except OSError as error:
@@ -157,6 +166,11 @@ class Deployment:
                 "advertise_port": advertise_port,
                 "data": str(self.data(gateway.id)),
             },
+            "serial": [
+                {"name": node.id, "url": str(self.cable_end(node.id, gateway.id))}
+                for node in self.plan.nodes
+                if node.wired and node.gateway == gateway.id
+            ],
             "discovery": {"enabled": True, "interface": LOOPBACK},
             "modes": dict(gateway.modes),
         }
@@ -177,16 +191,16 @@ class Deployment:
                 "seed": f"{self.plan.seed}/{node.id}",
                 "sample_until_ms": None if self._for_good else self.plan.duration_us // 1000,
             },
-            "gateway": {
-                "id": node.gateway,
-                "host": LOOPBACK,
-                "port": gateway_port,
-                "bind_address": self._source_address(node.id),
-            },
+            "gateway": {"id": node.gateway, **self._way_home(node, gateway_port)},
             "discovery": {"interface": LOOPBACK},
             "sensors": [self._sensor(sensor) for sensor in node.sensors],
         }
         return self._write_config(node.id, document)
+
+    def _way_home(self, node: NodePlan, gateway_port: int) -> dict[str, Any]:
+        if node.wired:
+            return {"serial": str(self.cable_end(node.id, node.id))}
+        return {"host": LOOPBACK, "port": gateway_port, "bind_address": self._source_address(node.id)}
 
     def _source_address(self, who: str) -> str | None:
         return None if self._for_good else self.addresses.of[who]
@@ -211,7 +225,7 @@ class Deployment:
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         if any(self.directory.iterdir()):
             raise DeployError(f"{self.directory} is not empty: a fleet wants a directory of its own")
-        for name in ("config", "data") if self._for_good else ("config", "data", "trace", "log"):
+        for name in ("config", "data") if self._for_good else ("config", "data", "trace", "log", "cable"):
             (self.directory / name).mkdir(mode=0o700)
 
     def _key_file(self, who: str) -> Path:

@@ -9,7 +9,7 @@ from clawsim.scenario.plan import FLEET, HUB, Plan
 
 
 class UnknownPart(ValueError):
-    """There is nothing of that name to be made real; the message lists what there is."""
+    """There is nothing of that name to be made real, or not by itself; the message says what there is."""
 
 
 def everything(plan: Plan) -> frozenset[str]:
@@ -30,7 +30,11 @@ def select(plan: Plan, names: Iterable[str]) -> frozenset[str]:
     for name in wanted:
         if name not in parts:
             raise UnknownPart(_message(name, parts))
-    return frozenset().union(*(parts[name] for name in wanted))
+    found = frozenset().union(*(parts[name] for name in wanted))
+    for node in plan.nodes:
+        if node.wired and (node.id in found) != (node.gateway in found):
+            raise UnknownPart(f"{node.id} is at a serial cable of {node.gateway}: make both real, or neither")
+    return found
 
 
 def _message(name: str, parts: Iterable[str]) -> str:

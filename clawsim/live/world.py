@@ -19,6 +19,7 @@ import structlog
 
 from clawsim.live.actions import FleetApi
 from clawsim.live.bridge import BridgedSession, BrokerBridge
+from clawsim.live.cable import RealCable
 from clawsim.live.commands import fleet_command, gateway_command, hub_command, node_command
 from clawsim.live.deploy import LOOPBACK, Deployment
 from clawsim.live.faults import LiveFaultBoard
@@ -32,9 +33,10 @@ from clawsim.live.processes import Child, ProcessFailed, Supervisor
 from clawsim.live.proxy import FaultProxy
 from clawsim.live.tail import Tail
 from clawsim.randomness import stream
-from clawsim.scenario.plan import FLEET, HUB, Plan
+from clawsim.scenario.plan import FLEET, HUB, NodePlan, Plan
 from clawsim.virtual.machines import MAX_NODE_BYTES
 from clawsim.virtual.session import Session
+from clawsim.virtual.wire import Wire
 from clawsim.virtual.world import VirtualWorld, receiver
 from firmware.hosting.clock import ScaledClock
 from fleet.hub.access import HubAccess
@@ -75,6 +77,7 @@ class LiveWorld(VirtualWorld):
         self.faults = LiveFaultBoard(self)
         self.operator = LiveOperator(self)
         self.bridges: list[BrokerBridge] = []
+        self.cables: list[RealCable] = []
         self.failures: list[str] = []
         self.complaint = ""
         self.remarks: list[str] = []
@@ -137,9 +140,22 @@ class LiveWorld(VirtualWorld):
         self.api.port = int(child.ready["http_port"])
 
     def _replace_links(self) -> None:
+        for node in self.plan.nodes:
+            if node.wired and node.id in self.real:
+                self._lay_cable(node)
         for client, broker in self.links:
+            if isinstance(self.links[client, broker], Wire | RealCable):
+                continue
             if not self.real.isdisjoint((client, broker)):
                 self.links[client, broker] = cast(Any, self._proxied(client, broker))
+
+    def _lay_cable(self, node: NodePlan) -> None:
+        ends = node.id, node.gateway
+        virtual, paths = self.links[ends], [self.deployment.cable_end(node.id, end) for end in ends]
+        rng = stream(self.plan.seed, *ends, "link")
+        cable = RealCable((paths[0], paths[1]), virtual.base_loss, rng, self.options.timescale)
+        self.cables.append(cable)
+        self.links[ends] = cast(Any, cable)
 
     def _proxied(self, client: str, broker: str) -> ProxyLink:
         virtual, proxy = self.links[client, broker], self.proxies[broker]
@@ -266,6 +282,8 @@ class LiveWorld(VirtualWorld):
         await self.api.close()
         for proxy in self.proxies.values():
             await proxy.close()
+        for cable in self.cables:
+            cable.close()
 
     # --- evidence ---------------------------------------------------------------------------------------------------
 

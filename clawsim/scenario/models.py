@@ -110,7 +110,7 @@ class NodeGroup(Strict):
     start: int = Field(default=1, ge=0, le=1_000_000, description="Number of the first node of the pattern")
     type: Literal["microclaw", "picoclaw", "picclaw"] = "microclaw"
     gateway: str
-    link: str = Field(default="wifi", description="A link profile: wifi, ethernet, lte, or one of `links`")
+    link: str = Field(default="wifi", description="A link profile: wifi, ethernet, lte, serial, or one of `links`")
     sensors: list[Sensor] = Field(min_length=1, max_length=MAX_SENSORS)
     backlog: int = Field(default=1000, ge=1, le=1_000_000, description="Readings kept until acknowledged")
     power_on: Duration = Field(default=0, description="When the nodes get power")

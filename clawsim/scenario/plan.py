@@ -39,6 +39,8 @@ UPLINK = "uplink"
 """Name of the link profile between gateways and the hub."""
 DATACENTER = "datacenter"
 """Name of the link profile between the hub and the fleet manager."""
+SERIAL = "serial"
+"""Name of the link profile of nodes at a cable: a serial line to their own gateway, and to no other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +104,11 @@ class NodePlan:
     power_on_us: int
     groups: tuple[str, ...] = ()
     sleep: bool = False
+
+    @property
+    def wired(self) -> bool:
+        """Whether it is at the end of a serial cable of its gateway."""
+        return self.link == SERIAL
 
 
 _Entity = TypeVar("_Entity", GatewayPlan, NodePlan)
@@ -277,6 +284,10 @@ class Plan:
     def gateways_of(self, site: str) -> tuple[GatewayPlan, ...]:
         """The gateways that a node of ``site`` may join."""
         return tuple(gateway for gateway in self.gateways if gateway.site == site)
+
+    def reach_of(self, node: NodePlan) -> tuple[GatewayPlan, ...]:
+        """The gateways that ``node`` may join: those of its site, or the one at the other end of its cable."""
+        return (self.gateway(node.gateway),) if node.wired else self.gateways_of(node.site)
 
 
 def _by_id(entities: Sequence[_Entity], wanted: str) -> _Entity:

@@ -64,8 +64,10 @@ def _wildcard(end: str, context: Context) -> tuple[tuple[str, str], ...]:
 
 
 def _in_reach(node_id: str, context: Context) -> list[str]:
-    """The gateways of the node's site; all of them when the node has a mistake of its own."""
+    """The gateways of the node's site, or the one at its cable; all of them when the node has a mistake of its own."""
     node = context.nodes.get(node_id)
+    if node is not None and node.wired:
+        return [node.gateway]
     return [gateway.id for gateway in context.gateways.values() if node is None or gateway.site == node.site]
 
 
@@ -76,6 +78,8 @@ def _require_link(lower: str, upper: str, context: Context) -> None:
     if tiers == ("node", "gateway"):
         known = upper in context.gateways
         if known and upper not in _in_reach(lower, context):
+            if context.nodes[lower].wired:
+                raise TargetError(f"{lower} is at a cable of {context.nodes[lower].gateway}, and talks to no other")
             raise TargetError(f"{lower} and {upper} are not of one site, so they never talk")
         return
     raise TargetError(f"there is no link between {lower} and {upper}; links are node <-> gateway, "

@@ -1,10 +1,10 @@
 """The virtual world of a plan: machines, links, the timeline, and the end of the run."""
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from clawsim.randomness import secret, stream
-from clawsim.scenario.plan import DATACENTER, UPLINK, NodePlan, Plan
+from clawsim.scenario.plan import DATACENTER, SERIAL, UPLINK, NodePlan, Plan
 from clawsim.trace import EventLog, Fields
 from clawsim.virtual.clock import Clock
 from clawsim.virtual.faults import FaultBoard
@@ -13,9 +13,11 @@ from clawsim.virtual.link import Link
 from clawsim.virtual.machines import Cores, FleetMachine, GatewayMachine, HubMachine, Machine, NodeMachine
 from clawsim.virtual.operator import Operator
 from clawsim.virtual.session import Session
+from clawsim.virtual.wire import Wire
 from nanoclaw.core.outbox import READINGS, reading_identity
 
 Identity = tuple[str, int, int]
+_Link = TypeVar("_Link", bound=Link)
 SETTLE_STEP_US = 1_000_000
 LAST_WORDS_US = 10_000_000
 """A notice waits 5 s for more of its kind, and goes out then."""
@@ -149,13 +151,23 @@ class VirtualWorld:
         for gateway in plan.gateways:
             self._link(gateway.id, "hub", UPLINK)
         for node in plan.nodes:
-            for gateway in plan.gateways_of(node.site):
-                self._link(node.id, gateway.id, node.link)
+            for gateway in plan.reach_of(node):
+                if node.wired:
+                    self._cable(node.id, gateway.id)
+                else:
+                    self._link(node.id, gateway.id, node.link)
 
-    def _link(self, low: str, high: str, profile: str) -> None:
+    def _cable(self, node: str, gateway: str) -> None:
+        wire = self._link(node, gateway, SERIAL, Wire)
+        self.nodes[node].session.plug_in(wire)
+        self.gateways[gateway].plug_in(node, wire)
+
+    def _link(self, low: str, high: str, profile: str, kind: type[_Link] = Link) -> _Link:  # type: ignore[assignment]
         wanted = self.plan.links[profile]
         rng = stream(self.plan.seed, low, high, "link")
-        self.links[low, high] = Link(self.env, (low, high), wanted.latency_us, wanted.jitter_us, wanted.loss, rng)
+        link = kind(self.env, (low, high), wanted.latency_us, wanted.jitter_us, wanted.loss, rng)
+        self.links[low, high] = link
+        return link
 
     # --- evidence for the ledger ----------------------------------------------------------------------------------
 

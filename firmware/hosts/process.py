@@ -91,7 +91,7 @@ class NodeProcess:
             # Imported here: it loads a library that nodes on a network do not need.
             from firmware.hosts.serial_port import SerialPort
 
-            return SerialPort("up", settings.id, key, settings.speed, random.SystemRandom(), self.pump)
+            return SerialPort("up", settings.id, key, settings.speed, random.SystemRandom(), self._clock, self.pump)
         topics = [f"clawland/{settings.id}/{verb}" for verb in ("cmd", "received")]
         login = Login(settings.id, mqtt_password(key))
         return MqttPort("up", login, topics, self.pump, bind_address=settings.bind_address)

@@ -8,6 +8,7 @@ import logging
 from typing import Any
 
 from firmware.cable.stream import SerialStream
+from firmware.hosting.clock import Clock
 from firmware.hosting.mqtt import Listener
 from firmware.wire.serial import SESSION_BITS
 from firmware.wire.serial_session import NodeSession
@@ -19,8 +20,8 @@ class SerialPort:
     """`connect(url)` opens the port, says hello, and reports `link_up` once the gateway answers, `link_down` when that
     fails or ends later. `disconnect()` closes the port and reports nothing."""
 
-    def __init__(self, name: str, who: str, key: bytes, speed: int, rng: Any, listener: Listener) -> None:
-        """`who` is the node with this `key`; `rng` draws the numbers of sessions."""
+    def __init__(self, name: str, who: str, key: bytes, speed: int, rng: Any, clock: Clock, listener: Listener) -> None:
+        """`who` is the node with this `key`; `rng` draws the numbers of sessions; `clock` is the core's."""
         self.name = name
         self.dropped = 0
         self.rejected = 0
@@ -28,6 +29,7 @@ class SerialPort:
         self._key = key
         self._speed = speed
         self._rng = rng
+        self._clock = clock
         self._listener = listener
         self._loop = asyncio.get_running_loop()
         self._stream: SerialStream | None = None
@@ -54,7 +56,7 @@ class SerialPort:
     def send(self, topic: str, payload: bytes) -> bool:
         """Send a message, at most once; false when the gateway is not there, too much waits, or it fits no line."""
         session = self._session
-        sent = session is not None and session.publish(topic, payload, self._now_ms()) is not None
+        sent = session is not None and session.publish(topic, payload, self._clock.now_ms()) is not None
         self.dropped += not sent
         self._flush()
         return sent
@@ -70,13 +72,13 @@ class SerialPort:
     def opened(self, stream: SerialStream) -> None:
         """Say hello."""
         self._writing = False
-        self._session = NodeSession(self._who, self._key, self._rng.getrandbits(SESSION_BITS), self._now_ms())
+        self._session = NodeSession(self._who, self._key, self._rng.getrandbits(SESSION_BITS), self._clock.now_ms())
         self._flush()
 
     def data(self, stream: SerialStream, data: bytes) -> None:
         """Bytes from the gateway."""
         if self._session is not None:
-            self._tell(self._session.receive(data, self._now_ms()))
+            self._tell(self._session.receive(data, self._clock.now_ms()))
 
     def written(self, stream: SerialStream, count: int) -> None:
         """The port has taken what it was given."""
@@ -125,11 +127,11 @@ class SerialPort:
             self._timer = None
         due_ms = None if self._session is None else self._session.next_deadline()
         if due_ms is not None:
-            self._timer = self._loop.call_later(max(0, due_ms - self._now_ms()) / 1000, self._on_timer)
+            self._timer = self._loop.call_later(self._clock.wall_s(due_ms - self._clock.now_ms()), self._on_timer)
 
     def _on_timer(self) -> None:
         if self._session is not None:
-            self._tell(self._session.on_timer(self._now_ms()))
+            self._tell(self._session.on_timer(self._clock.now_ms()))
 
     async def _open(self, stream: SerialStream, before: SerialStream | None) -> None:
         if before is not None:
@@ -138,7 +140,3 @@ class SerialPort:
             stream.open()
         else:
             stream.released.set()
-
-    def _now_ms(self) -> int:
-        """The wall's clock: how long a line takes has nothing to do with the core's time."""
-        return int(self._loop.time() * 1000)

@@ -62,7 +62,7 @@ class Daemon:
         rng = random.Random(settings.seed if settings.seed is not None else os.urandom(32))
         self.core = GatewayCore(config, store.load(), rng, clock.now_ms())
         self.pump = Pump(self.core, clock, self._handlers(), Telling(tracer))
-        self._serial = SerialPorts(settings.serial, self._sealer_of, self.pump, self._refused)
+        self._serial = SerialPorts(settings.serial, self._sealer_of, clock, self.pump, self._refused)
         self._nodes = NodesPort(broker, self._serial.beside(self.pump))
         self._hub = HubPorts(config.id, self._login(), settings.ways, self.core.uplink.lines.all, self.pump)
         self._report = Report(settings, self.core, clock, self._hub, read_status(settings.data))
@@ -84,7 +84,6 @@ class Daemon:
         self._learn_utc()
         self.pump.start()
         self._nodes.start()
-        self._serial.start()
         self._spawn(self._housekeep())
         if self._settings.uplink_tls:
             self._spawn(self._keep_certificate())
@@ -134,7 +133,7 @@ class Daemon:
             Store: self._do_store,
             Connect: lambda output: self._hub.connect(output.port),
             Disconnect: lambda output: self._hub.disconnect(output.port),
-            Credentials: lambda output: self._broker.set_passwords(output.passwords),
+            Credentials: self._set_passwords,
         }
 
     def _send(self, output: Any) -> None:
@@ -143,6 +142,10 @@ class Daemon:
                 self._nodes.send(output.topic, output.payload)
         else:
             self._hub.send(output.port, output.topic, output.payload)
+
+    async def _set_passwords(self, output: Any) -> None:
+        self._serial.start()
+        await self._broker.set_passwords(output.passwords)
 
     async def _do_store(self, output: Any) -> None:
         try:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from firmware.cable.stream import SerialStream
+from firmware.hosting.clock import Clock
 from firmware.hosting.mqtt import Listener
 from firmware.wire.auth import Sealer
 from firmware.wire.backoff import Backoff
@@ -30,16 +31,23 @@ class SerialPorts:
     """All serial ports of a gateway; none is the usual number, and costs nothing."""
 
     def __init__(
-        self, configs: tuple[SerialConfig, ...], sealer_of: SealerOf, listener: Listener, reject: Reject
+        self,
+        configs: tuple[SerialConfig, ...],
+        sealer_of: SealerOf,
+        clock: Clock,
+        listener: Listener,
+        reject: Reject,
     ) -> None:
-        """`sealer_of` a node of the roster; `reject(topic, reason, sender)` counts what cannot be taken."""
+        """`sealer_of` a node of the roster; `clock` is the core's; `reject(topic, reason, sender)` counts."""
         self._listener = listener
         self._where: dict[str, SerialPort] = {}  # each node was last heard
-        self._ports = [SerialPort(config, sealer_of, self, reject) for config in configs]
+        self._ports = [SerialPort(config, sealer_of, clock, self, reject) for config in configs]
+        self._waiting = self._ports
 
     def start(self) -> None:
-        """Open them all."""
-        for port in self._ports:
+        """Open them all, if that was not done before: once it is known which nodes there are."""
+        waiting, self._waiting = self._waiting, []
+        for port in waiting:
             port.open()
 
     def send(self, topic: str, payload: bytes) -> bool:
@@ -71,8 +79,9 @@ class SerialPorts:
         return [port.view() for port in self._ports]
 
     def failures(self) -> list[str]:
-        """What is wrong with which."""
-        return [f"serial port {port.name}: {port.failure}" for port in self._ports if port.failure]
+        """What is wrong with which; that they wait for the fleet manager is not."""
+        tried = [port for port in self._ports if port not in self._waiting]
+        return [f"serial port {port.name}: {port.failure}" for port in tried if port.failure]
 
     async def close(self) -> None:
         """Close them for good."""
@@ -98,11 +107,14 @@ class _Beside:
 class SerialPort:
     """One port, and the line behind it while it is open."""
 
-    def __init__(self, config: SerialConfig, sealer_of: SealerOf, ports: SerialPorts, reject: Reject) -> None:
+    def __init__(
+        self, config: SerialConfig, sealer_of: SealerOf, clock: Clock, ports: SerialPorts, reject: Reject
+    ) -> None:
         self.name = config.name
-        self.failure = "not open yet"
+        self.failure = "waits for the fleet manager to say which nodes there are"
         self._config = config
         self._sealer_of = sealer_of
+        self._clock = clock
         self._ports = ports
         self._reject = reject
         self._rng = random.SystemRandom()
@@ -122,7 +134,7 @@ class SerialPort:
 
     def send(self, topic: str, payload: bytes) -> None:
         """Send to a node; dropped and counted when it is not there."""
-        taken = self._line is not None and self._line.send(topic, payload, self._now_ms())
+        taken = self._line is not None and self._line.send(topic, payload, self._clock.now_ms())
         self._counts["dropped"] += not taken
         self._flush()
 
@@ -164,7 +176,7 @@ class SerialPort:
     def data(self, stream: SerialStream, data: bytes) -> None:
         """Bytes from the nodes."""
         if self._line is not None:
-            self._tell(self._line.receive(data, self._now_ms()))
+            self._tell(self._line.receive(data, self._clock.now_ms()))
 
     def written(self, stream: SerialStream, count: int) -> None:
         """The port has taken what it was given."""
@@ -180,11 +192,11 @@ class SerialPort:
             self._counts["messages"] += self._line.messages
             self._counts["spoilt"] += self._line.spoilt
             self._line = None
-        wait_ms = self._backoff.next_ms()
+        wait_s = self._clock.wall_s(self._backoff.next_ms())
         if reason != self.failure:  # said once
             _log.warning("serial port %s (%s): %s; trying again", self.name, self._config.url, reason)
         self.failure = reason
-        self._retry = self._loop.call_later(wait_ms / 1000, self.open)
+        self._retry = self._loop.call_later(wait_s, self.open)
         self._arm()
 
     def congested(self) -> bool:
@@ -217,12 +229,8 @@ class SerialPort:
             self._timer = None
         due_ms = None if self._line is None else self._line.next_deadline()
         if due_ms is not None:
-            self._timer = self._loop.call_later(max(0, due_ms - self._now_ms()) / 1000, self._on_timer)
+            self._timer = self._loop.call_later(self._clock.wall_s(due_ms - self._clock.now_ms()), self._on_timer)
 
     def _on_timer(self) -> None:
         if self._line is not None:
-            self._tell(self._line.on_timer(self._now_ms()))
-
-    def _now_ms(self) -> int:
-        """The wall's clock: how long a line takes has nothing to do with the core's time."""
-        return int(self._loop.time() * 1000)
+            self._tell(self._line.on_timer(self._clock.now_ms()))

@@ -89,6 +89,22 @@ def test_each_process_of_an_entity_has_a_trace_of_its_own(tmp_path: Path) -> Non
     assert [path.name for path in paths] == ["sensor-01.1.jsonl", "sensor-01.2.jsonl", "gateway-01.1.jsonl"]
 
 
+def test_a_node_at_a_serial_cable_and_its_gateway_are_told_the_two_ends_of_it(tmp_path: Path) -> None:
+    here = replace(plan(), nodes=(node(1, link="serial"), node(2)))
+    deployment = Deployment(here, tmp_path / "run")
+    deployment.prepare()
+    written = tomllib.loads(deployment.write_node(here.nodes[0], 1).read_text())
+    assert written["gateway"] == {"id": "gateway-01", "serial": str(tmp_path / "run/cable/sensor-01.sensor-01")}
+    written = tomllib.loads(deployment.write_gateway(here.gateways[0], 1, 2, "embedded").read_text())
+    assert written["serial"] == [{"name": "sensor-01", "url": str(tmp_path / "run/cable/sensor-01.gateway-01")}]
+
+
+def test_a_fleet_that_is_handed_out_has_no_cables(tmp_path: Path) -> None:
+    here = replace(plan(), nodes=(node(1, link="serial"),))
+    with pytest.raises(DeployError, match="sensor-01 is at a serial cable, and between processes there is none"):
+        Deployment(here, tmp_path / "run", for_good=True).prepare()
+
+
 def test_a_directory_with_something_in_it_is_refused(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").touch()
     with pytest.raises(DeployError, match="not empty"):

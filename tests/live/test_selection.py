@@ -1,5 +1,7 @@
 """Any part may be real, alone or with others, by its own name or its tier's."""
 
+from dataclasses import replace
+
 import pytest
 
 from clawsim.live.selection import UnknownPart, everything, select
@@ -30,3 +32,10 @@ def test_all_is_everything() -> None:
 def test_a_name_that_is_nothings_is_refused_with_a_suggestion() -> None:
     with pytest.raises(UnknownPart, match=r"nothing is called 'gatway-01'.*did you mean 'gateway-01'"):
         select(PLAN, ["fleet", "gatway-01"])
+
+
+def test_the_two_ends_of_a_serial_cable_are_real_together_or_not_at_all() -> None:
+    cabled = replace(PLAN, nodes=tuple(replace(node, link="serial") for node in PLAN.nodes))
+    assert select(cabled, ["gateway-01", "nodes"]) == {"gateway-01", "sensor-01", "sensor-02"}
+    with pytest.raises(UnknownPart, match="sensor-01 is at a serial cable of gateway-01: make both real, or neither"):
+        select(cabled, ["gateways", "sensor-02"])

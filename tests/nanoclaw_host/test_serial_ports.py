@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from firmware.hosting.clock import WallClock
 from firmware.hosts.serial_port import SerialPort as NodePort
 from firmware.wire.auth import Sealer
 from nanoclaw.host.config import ConfigError, GatewaySettings, SerialConfig, load_settings
@@ -19,6 +20,7 @@ from tests.cable.cable import GATEWAY, Cable
 from tests.nanoclaw_host.rig import eventually, gateway_config, write_key
 
 KEYS = {node: node.encode().ljust(32, b"k") for node in ("sensor-01", "sensor-02", "sensor-09")}
+CLOCK = WallClock()
 TEMP, CMD = "clawland/sensor-01/temp", "clawland/sensor-01/cmd"
 
 
@@ -52,7 +54,7 @@ class Site:
         self.nodes: list[NodePort] = []
         sealers = {node: Sealer(KEYS[node]) for node in ("sensor-01", "sensor-02")}
         config = SerialConfig("barn", str(self.cable.gateway), 115_200)
-        self.ports = SerialPorts((config,), sealers.get, self.core, lambda *what: self.rejected.append(what))
+        self.ports = SerialPorts((config,), sealers.get, CLOCK, self.core, lambda *what: self.rejected.append(what))
         self.ports.start()
 
     @property
@@ -61,7 +63,7 @@ class Site:
 
     async def plug_in(self, node: str = "sensor-01", key: bytes = b"", until: str = "up") -> tuple[NodePort, Core]:
         core = Core()
-        port = NodePort("up", node, key or KEYS[node], 115_200, random.Random(node), core)
+        port = NodePort("up", node, key or KEYS[node], 115_200, random.Random(node), CLOCK, core)
         self.nodes.append(port)
         await eventually(lambda: self.view["state"] == "up", "the gateway's end open")
         port.connect(str(self.cable.node))
@@ -174,8 +176,10 @@ async def test_two_nodes_share_a_port_at_the_end_of_a_socket(tmp_path: Path) -> 
     """Of `socket://host:port`, as a converter or a bench offers it; here everyone hears everyone, as on a bus."""
     async with bus() as url:
         core, nodes = Core(), {node: Core() for node in ("sensor-01", "sensor-02")}
-        ports = SerialPorts((SerialConfig("bus", url, 9600),), lambda node: Sealer(KEYS[node]), core, print)
-        ends = {node: NodePort("up", node, KEYS[node], 9600, random.Random(node), at) for node, at in nodes.items()}
+        ports = SerialPorts((SerialConfig("bus", url, 9600),), lambda node: Sealer(KEYS[node]), CLOCK, core, print)
+        ends = {
+            node: NodePort("up", node, KEYS[node], 9600, random.Random(node), CLOCK, at) for node, at in nodes.items()
+        }
         ports.start()
         for end in ends.values():
             end.connect(url)

@@ -181,6 +181,12 @@ def test_an_id_that_breaks_the_grammar_is_refused(complaints: Complainer, bad: s
     assert complaints("", f"fleet.nodes.0.id={bad}")
 
 
+def test_a_node_at_a_cable_talks_to_no_other_gateway(complaints: Complainer) -> None:
+    entry = '{at: 1 min, fault: cut, on: "sensor-01 <-> gateway-02"}'
+    [message] = complaints(f"timeline: [{entry}]", "fleet.nodes.0.link=serial")
+    assert "sensor-01 is at a cable of gateway-01, and talks to no other" in message
+
+
 def test_links_that_come_later_say_so(complaints: Complainer) -> None:
     [message] = complaints("", "fleet.nodes.0.link=lora")
     assert "not available yet; use one of: wifi" in message

@@ -17,7 +17,7 @@ from clawsim.virtual.machines import Cores
 from clawsim.virtual.world import VirtualWorld
 
 ROOT = Path(__file__).resolve().parents[2]
-SCENARIOS = ("upload", "command", "cloud-outage", "gateway-failover", "node-failure", "silent-barn")
+SCENARIOS = ("upload", "command", "cloud-outage", "gateway-failover", "node-failure", "silent-barn", "serial-line")
 TEMP = {"metric": "temp", "every": "20 s", "signal": {"constant": 21.5}}
 HOT_RULE = {"name": "hot", "when": "temp > 30", "clear": "temp < 29", "action": "alert"}
 

@@ -6,12 +6,14 @@ from typing import Any
 
 from clawsim.randomness import secret, stream
 from clawsim.scenario.plan import GatewayPlan
+from clawsim.virtual.cable import CablePort
 from clawsim.virtual.machines.base import Machine
 from clawsim.virtual.memory import GatewayDisk
 from clawsim.virtual.router import TopicRouter
+from clawsim.virtual.wire import Wire
 from firmware.wire.auth import mqtt_password
 from firmware.wire.outputs import Connect, Credentials, Disconnect, Send
-from firmware.wire.topics import topic
+from firmware.wire.topics import split, topic
 from fleet.hub.access import NodeAccess
 from nanoclaw.core.config import GatewayConfig
 
@@ -30,7 +32,8 @@ class GatewayMachine(Machine):
         self.passwords: dict[str, bytes] = {}
         local = secret(world.plan.seed, plan.id, "local")
         access = NodeAccess(plan.id, local, self.passwords)
-        self.broker = TopicRouter(plan.id, access, MAX_NODE_BYTES, self._refused)
+        self.broker = TopicRouter(plan.id, access, MAX_NODE_BYTES, self.refused)
+        self.cables: dict[str, CablePort] = {}
         self._own = _Local(plan.id, self)
         self._local_password = local
         filters = tuple(topic(plan.id, verb) for verb in ("batch/ack", "heartbeat/ack", "cmd", "config"))
@@ -63,22 +66,41 @@ class GatewayMachine(Machine):
         self.broker.connect(self._own, self._local_password, ("clawland/+/+",))
         host.start(core)
 
+    def plug_in(self, node_id: str, wire: Wire) -> None:
+        """The node is at the other end of this."""
+        self.cables[node_id] = CablePort(wire, self)
+
+    def thaw(self) -> None:
+        """Go on."""
+        super().thaw()
+        if self.running:
+            for port in self.cables.values():
+                port.thaw()
+
     def _send(self, send: Any) -> None:
         port, name, payload = send
         if port == "hub":
             self.session.send(send)
+        elif self.cables and (cable := self.cables.get((split(name) or ("",))[0])):
+            cable.send(name, payload)
         else:
             self.broker.route(name, payload)
 
     def _set_passwords(self, credentials: Any) -> None:
         self.passwords.clear()
         self.passwords.update(credentials.passwords)
+        for node_id, port in self.cables.items():
+            if not port.is_open:  # as the daemon: once it is known which nodes there are
+                port.open(stream(self.world.plan.seed, self.id, "cable", node_id, str(self._starts)))
 
-    def _refused(self, name: str, reason: str, sender: str) -> None:
+    def refused(self, name: str, reason: str, sender: str) -> None:
+        """A message that its broker, or a port of its, does not let in."""
         self.world.emit("message.rejected", self.id, {"topic": name, "reason": reason, "from": sender})
 
     def _disconnect(self, silent: bool) -> None:
         self.broker.stop(silent)
+        for port in self.cables.values():
+            port.close()
         self.session.close()
 
 

@@ -5,9 +5,11 @@ from typing import Any
 from clawsim.randomness import stream
 from clawsim.scenario.plan import NodePlan
 from clawsim.sealing import sealed_by, sealing_name
+from clawsim.virtual.cable import CableSession
 from clawsim.virtual.host import VirtualHost
 from clawsim.virtual.machines.base import Machine
 from clawsim.virtual.memory import NodeFlash
+from clawsim.virtual.session import Session
 from firmware.hal.signals import Signal, signal_from_spec
 from firmware.hosting.aes import aes_block
 from firmware.wire.auth import mqtt_password
@@ -31,8 +33,13 @@ class NodeMachine(Machine):
         self.flash = NodeFlash()
         self.alarm = False
         self._signals: list[Signal] = [signal_from_spec(sensor.signal) for sensor in plan.sensors]
-        filters = (topic(plan.id, "cmd"), topic(plan.id, "received"))
-        self.session = world.session(plan.id, mqtt_password(self.key), filters, self, "up")
+        self.session: Any = (
+            CableSession(self, stream(world.plan.seed, plan.id, "cable")) if plan.wired else self._client()
+        )
+
+    def _client(self) -> Session:
+        filters = (topic(self.id, "cmd"), topic(self.id, "received"))
+        return self.world.session(self.id, mqtt_password(self.key), filters, self, "up")  # type: ignore[no-any-return]
 
     def config(self) -> dict[str, Any]:
         """What the firmware is configured with."""
@@ -43,6 +50,7 @@ class NodeMachine(Machine):
             "type": plan.type,
             "key": self.key,
             "home": {"id": plan.gateway, "target": plan.gateway},
+            "wired": plan.wired,
             "backlog_readings": plan.backlog_readings,
             "sensors": [
                 {
@@ -102,6 +110,9 @@ class NodeMachine(Machine):
             self._play(host, index, instants)
 
     def _connect(self, connect: Any) -> None:
+        if self.plan.wired:
+            self.session.connect()
+            return
         gateway = self.world.gateways.get(connect.target)
         self.world.connect(self, self.session, self.id, connect.target, gateway)
 
@@ -115,6 +126,12 @@ class NodeMachine(Machine):
     def _restart(self) -> None:
         self.kill(silent=False)
         self.power_on()
+
+    def thaw(self) -> None:
+        """Go on."""
+        super().thaw()
+        if self.plan.wired and self.running:
+            self.session.thaw()
 
     def _disconnect(self, silent: bool) -> None:
         self.session.close()
