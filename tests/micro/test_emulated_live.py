@@ -1,6 +1,7 @@
 """A node on the emulated Cortex-M3, at a serial port of a real gateway process: what is promised is kept."""
 
 import json
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -8,11 +9,15 @@ import psutil
 import pytest
 
 from tests.micro import boards
-from tests.micro.test_linux_live import AFTER, BACKLOG, BEFORE, MicroRig, more_readings
+from tests.micro.test_linux_live import BACKLOG, MicroRig, more_readings
 from tests.nanoclaw_host import rig as rigs
 from tests.nanoclaw_host.rig import NODE, TIMESCALE, child_environment, eventually
 
 pytestmark = pytest.mark.live
+
+BEFORE = AFTER = 8  # readings before and after the power cut
+DOWN_MS = (120_000, 180_000)  # of silence
+SLACK_MS = 2_000 * TIMESCALE  # for what processes take on a busy machine
 
 
 class EmulatedRig(MicroRig):
@@ -43,6 +48,15 @@ class EmulatedRig(MicroRig):
         assert line.startswith(f"{NODE} socket://127.0.0.1:"), line + self.node.log.read_text()
         self.url = line.split()[1]
 
+    def now_ms(self) -> int:
+        """The gateway's time."""
+        return (time.monotonic_ns() - self.clock["t0_monotonic_ns"]) * TIMESCALE // 1_000_000
+
+    async def cut_power(self) -> None:
+        """Kill QEMU."""
+        self.qemu().kill()
+        assert await self.node.child.wait() == 3
+
     def qemu(self) -> psutil.Process:
         """The board's process; `firmware emulate` is its parent."""
         return psutil.Process(self.node.child.pid).children()[0]
@@ -62,7 +76,7 @@ async def running(tmp_path: Path) -> AsyncIterator[EmulatedRig]:
 async def test_a_board_at_a_serial_port_obeys_once_and_loses_nothing_to_an_outage_and_the_death_of_qemu(
     running: EmulatedRig,
 ) -> None:
-    cloud, node = running.cloud, running.node
+    cloud, node, gateway = running.cloud, running.node, running.gateway
     await eventually(lambda: len(cloud.acknowledged()) >= 5, "the first readings in the cloud")
 
     command = {"v": 1, "id": "c1", "action": "restart", "target": NODE, "expires_utc_ms": 1_800_000_000_000}
@@ -73,10 +87,16 @@ async def test_a_board_at_a_serial_port_obeys_once_and_loses_nothing_to_an_outag
     assert boots[1] == boots[0] + 1
     await eventually(lambda: any(b == boots[1] for _, b, _ in cloud.acknowledged()), "readings of the second boot")
 
-    await running.gateway.kill()
+    await running.cut_power()
+    died_ms = running.now_ms()
+    await eventually(lambda: gateway.events("node.down"), "the gateway's word that the node is down")
+    assert DOWN_MS[0] - SLACK_MS < gateway.events("node.down")[0]["t_ms"] - died_ms < DOWN_MS[1] + SLACK_MS
+    await running.start_node()
+    await eventually(lambda: gateway.events("node.up"), "the gateway's word that the node is back")
+
+    await gateway.kill()
     await more_readings(running, BEFORE)
-    running.qemu().kill()
-    assert await node.child.wait() == 3
+    await running.cut_power()
     assert running.accounted(running.produced())
     await running.start_node()
     await more_readings(running, AFTER)
