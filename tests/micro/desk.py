@@ -21,7 +21,7 @@ from nanoclaw.core.serial_line import SerialLine
 from tests.micro import boards
 from tests.nanoclaw_host.rig import write_key
 
-KEY = bytes(range(32))
+KEY, SEALING_KEY = bytes(range(32)), bytes(range(64, 96))
 WAIT_S = 60.0
 
 
@@ -72,6 +72,7 @@ class Desk:
     def __enter__(self) -> Self:
         boards.micropython()
         write_key(self._directory / "node.key", KEY)
+        write_key(self._directory / "sealing.key", SEALING_KEY)
         try:
             for number in range(1, self._count + 1):
                 config = self._write_config(f"sensor-{number:02d}")
@@ -102,10 +103,11 @@ class Desk:
         path = self._directory / f"{who}.toml"
         path.write_text(
             f'[node]\nid = "{who}"\nkey_file = "node.key"\ndata = "{who}"\nheartbeat_ms = 1000\n'
-            "backlog_readings = 100\n"
+            'sealing_key_file = "sealing.key"\nbacklog_readings = 100\n'
             '[gateway]\nid = "gateway-01"\n'
             '[[sensors]]\nprofile = "temp"\nevery_ms = 2000\n'
             'signal = { kind = "sine", mean = 22.0, amplitude = 3.0, period_ms = 60000 }\n'
-            '[[sensors]]\nprofile = "co2"\nevery_ms = 2000\nsignal = { kind = "constant", value = 600 }\n'
+            '[[sensors]]\nprofile = "co2"\nsealed = true\nevery_ms = 2000\n'
+            'signal = { kind = "constant", value = 600 }\n'
         )
         return path

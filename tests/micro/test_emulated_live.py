@@ -7,8 +7,11 @@ from pathlib import Path
 
 import psutil
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESCCM
 
+from firmware.wire.sealing import TAG_BYTES, about_of, blob_of, nonce_of
 from tests.micro import boards
+from tests.micro.desk import SEALING_KEY, Desk
 from tests.micro.test_linux_live import BACKLOG, MicroRig, more_readings
 from tests.nanoclaw_host import rig as rigs
 from tests.nanoclaw_host.rig import NODE, TIMESCALE, child_environment, eventually
@@ -71,6 +74,21 @@ async def running(tmp_path: Path) -> AsyncIterator[EmulatedRig]:
         yield made
     finally:
         await made.stop()
+
+
+def test_what_an_emulated_board_seals_only_the_sealing_key_opens(tmp_path: Path) -> None:
+    with Desk(tmp_path, 1) as desk:
+        line = desk.lines[0]
+        desk.serve_until(lambda: len(line.readings) >= 4)
+    sealed = [reading for reading in line.readings if "sealed" in reading]
+    assert len(sealed) >= 2
+    for reading in sealed:
+        boot, seq, blob = reading["boot"], reading["seq"], blob_of(reading["sealed"])
+        assert "value" not in reading
+        assert blob is not None
+        about = about_of(line.board.id, "co2", boot, seq)
+        value = AESCCM(SEALING_KEY, tag_length=TAG_BYTES).decrypt(nonce_of(boot, seq), blob, about)
+        assert json.loads(value) == 600
 
 
 async def test_a_board_at_a_serial_port_obeys_once_and_loses_nothing_to_an_outage_and_the_death_of_qemu(

@@ -63,7 +63,7 @@ def test_a_whole_node_free_of_backlog_takes_less_than_30_kb_of_an_emulated_board
     """All that is on the heap: the host, the core, the session with the gateway, the flash's index."""
     with Desk(tmp_path, 1) as desk:
         beats = desk.lines[0].heartbeats
-        desk.serve_until(lambda: len([beat for _, beat in beats if not beat["backlog"]]) >= 5 and len(beats) >= 6)
+        desk.serve_until(lambda: len([beat for _, beat in beats if not beat["backlog"]]) >= 4)
     used_kb = [HEAP_KB - beat["free_memory_kb"] for _, beat in beats if not beat["backlog"]]
     record_property("node_kb", max(used_kb))
     print(
