@@ -22,8 +22,9 @@ import serial.urlhandler
 
 DEFAULT_SPEED = 115_200
 LEAST_SPEED, MOST_SPEED = 9_600, 4_000_000
+CLOSE_S = 3.0
 _CHUNK_BYTES = 4096
-_LOOK_S = 0.25  # how soon a thread notices that its port is wanted no more
+_LOOK_S = 0.1  # how soon a thread notices that its port is wanted no more
 _WRITE_TIMEOUT_S = 2.0
 _CONGESTED_S = 0.05
 _WORDS = {
@@ -72,6 +73,12 @@ class SerialStream:
     def leave(self) -> None:
         """Close the port, and be silent."""
         self._over = True
+
+    async def closed(self) -> None:
+        """Wait until the port is closed, or hangs in the midst of a write for longer than anybody has."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_S):
+                await self.released.wait()
 
     # in the thread
 

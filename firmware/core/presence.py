@@ -5,7 +5,9 @@ from firmware.wire.messages import encode_beacon, encode_health, encode_heartbea
 VERSION = "0.1.0"
 HEARTBEAT_MS = 60000  # specification, failure scenario 3
 BEACON_MS = 30000  # specification, fallback mechanism
-NEVER_MS = 1 << 48  # a node at a cable needs no beacons to be found, only the answer to one when nothing is heard
+NEVER_MS = (
+    1 << 29
+)  # at a cable nobody has to be found: a beacon only asks for an answer when nothing was heard for long
 # Ask for a sign of life when nothing was heard for this long: three beacons fit before the gateway counts as lost.
 UNHEARD_MS = 70000
 UNHEARD_RETRY_MS = 10000

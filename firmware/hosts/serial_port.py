@@ -10,7 +10,7 @@ from typing import Any
 from firmware.cable.stream import SerialStream
 from firmware.hosting.clock import Clock
 from firmware.hosting.mqtt import Listener
-from firmware.wire.serial import SESSION_BITS
+from firmware.wire.serial import SESSION_BITS, fits
 from firmware.wire.serial_session import NodeSession
 
 _log = logging.getLogger("clawland.serial")
@@ -56,6 +56,8 @@ class SerialPort:
     def send(self, topic: str, payload: bytes) -> bool:
         """Send a message, at most once; false when the gateway is not there, too much waits, or it fits no line."""
         session = self._session
+        if not fits(self._who, topic.rpartition("/")[2], payload):
+            _log.warning("%s: a message on %s is too long for a line: %d bytes", self.name, topic, len(payload))
         sent = session is not None and session.publish(topic, payload, self._clock.now_ms()) is not None
         self.dropped += not sent
         self._flush()
@@ -65,7 +67,7 @@ class SerialPort:
         """Close the port, and wait until it is."""
         self.disconnect()
         if self._closing is not None:
-            await self._closing.released.wait()
+            await self._closing.closed()
 
     # what a stream reports; one that has been left says nothing
 
@@ -135,7 +137,7 @@ class SerialPort:
 
     async def _open(self, stream: SerialStream, before: SerialStream | None) -> None:
         if before is not None:
-            await before.released.wait()
+            await before.closed()
         if stream is self._stream:
             stream.open()
         else:

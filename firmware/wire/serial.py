@@ -155,7 +155,7 @@ class Numbered:
         if not new and (number != self._expected - 1 or not number):
             return False
         self._expected = number + 1
-        self._say("ok", {"n": number, "s": self._peer})
+        self._say("ok", b'{"n":%d,"s":%d}' % (number, self._peer))
         return new
 
     def _say_first(self, now_ms: int) -> None:
@@ -181,8 +181,8 @@ class Numbered:
         spread = crc16(("%d%s" % (self._tries, self.who)).encode()) & 255
         self._due_ms = now_ms + wait_ms + (wait_ms * spread >> 9)
 
-    def _say(self, kind: str, fields: dict) -> None:
-        line = encode_line(self._start + kind, json.dumps(fields).encode())
+    def _say(self, kind: str, body: bytes) -> None:
+        line = encode_line(self._start + kind, body)
         if line and len(self.out) < 4 * MAX_LINE_BYTES:
             self.out += line
 

@@ -5,8 +5,6 @@ It has the verbs of `firmware.wire.mqtt.Client`, so that a host can pump either;
 sends again in the next one. Bounded: one line being read, `MAX_WAITING` messages, and 5 lines to be sent.
 """
 
-import json
-
 from firmware.wire.auth import Sealer
 from firmware.wire.serial import VERSION, Lines, Numbered, bound_to, encode_line, fields_of, is_session, number_of
 from firmware.wire.topics import split, topic
@@ -27,7 +25,7 @@ class NodeSession(Numbered):
         self.lines = Lines()
         self._session = session
         self._sealer = Sealer(key)
-        hello = json.dumps({"v": VERSION, "s": session}).encode()
+        hello = b'{"v":%d,"s":%d}' % (VERSION, session)
         self._begin(encode_line(who + "/hello", self._sealer.seal("serial/%s/hello" % who, hello)) or b"", now_ms)
 
     def publish(self, name: str, payload: bytes, now_ms: int) -> "int | None":

@@ -5,7 +5,6 @@ session has a code, so that no node on the same line can speak for another, and 
 See `firmware.wire.serial` for the lines.
 """
 
-import json
 from collections.abc import Callable
 from typing import Any
 
@@ -45,14 +44,14 @@ class NodeEnd(Numbered):
             self._session, self._number = self._draw(), 1
             self.up = True
             events.append(("up", self.who))
-        hi = json.dumps({"v": VERSION, "s": self._session, "r": session}).encode()
+        hi = b'{"v":%d,"s":%d,"r":%d}' % (VERSION, self._session, session)
         if not self.out:
             self.out += encode_line(f"{self.who}:hi", sealer.seal(f"serial/{self.who}/hi", hi)) or b""
         return events
 
     def say_who(self) -> None:
         """Ask the node to say hello."""
-        self._say("who", {})
+        self._say("who", b"{}")
 
     def send(self, verb: str, payload: bytes, now_ms: int) -> bool:
         """Queue a message for the node; false when it is not here, too much waits, or it fits no line."""

@@ -52,7 +52,7 @@ class SerialPorts:
 
     def send(self, topic: str, payload: bytes) -> bool:
         """Send to a node that was last heard on a port; false for any other."""
-        port = self._where.get((split(topic) or ("",))[0])
+        port = self._where.get((split(topic) or ("",))[0]) if self._where else None
         if port is None:
             return False
         port.send(topic, payload)
@@ -159,7 +159,7 @@ class SerialPort:
         stream, self._stream, self._line = self._stream, None, None
         if stream is not None:
             stream.leave()
-            await stream.released.wait()
+            await stream.closed()
 
     # what the stream reports; nothing once it was left
 

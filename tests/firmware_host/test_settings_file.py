@@ -62,3 +62,33 @@ def test_the_example_with_all_that_is_commented_out_is_a_sound_configuration(tmp
     core = load_settings(tmp_path / "node.toml").core
     assert [sensor["metric"] for sensor in core["sensors"]] == ["temp", "co2"]
     assert core["sleep"] and core["rules"][0]["clear"]["value"] == 29
+
+
+def at_a_cable(tmp_path: Path, gateway: str) -> NodeSettings:
+    write_key(tmp_path / "node.key", bytes(32))
+    config = node_config(tmp_path, 1)
+    config.write_text(config.read_text().replace("port = 1\n", gateway))
+    return load_settings(config)
+
+
+def test_a_serial_line_stands_for_host_and_port_and_has_the_usual_speed(tmp_path: Path) -> None:
+    settings = at_a_cable(tmp_path, 'serial = "socket://bench:4000"\n')
+    assert settings.core["home"] == {"id": "gateway-01", "target": "socket://bench:4000"}
+    assert (settings.speed, settings.core["wired"]) == (115_200, True)
+    settings = at_a_cable(tmp_path, "port = 1883\n")
+    assert (settings.speed, settings.core["wired"]) == (None, False)
+
+
+@pytest.mark.parametrize(
+    ("gateway", "words"),
+    [
+        ('serial = "ttyUSB0"\n', "gateway.serial: must be a device as /dev/ttyUSB0, or a URL as socket://host:port"),
+        ('serial = "/dev/a"\nport = 1\n', "gateway.port: leave it out: serial says already where the gateway is"),
+        ('serial = "/dev/a"\nspeed = 3\n', "gateway.speed: must be from 9600 to 4000000, not 3"),
+        ("speed = 9600\n", "gateway.speed: belongs to a serial line, and serial is missing"),
+    ],
+)
+def test_a_mistake_about_the_cable_is_told_with_its_key(tmp_path: Path, gateway: str, words: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        at_a_cable(tmp_path, gateway)
+    assert words in str(error.value)

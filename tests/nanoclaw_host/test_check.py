@@ -1,10 +1,12 @@
 """`nanoclaw check` finds what is wrong before a gateway runs, and says what to do."""
 
+import os
 import socket
 from pathlib import Path
 
 import pytest
 
+from firmware.cable.stream import open_port
 from nanoclaw.host import checks
 from nanoclaw.host.checks import ERROR, OK, WARNING, Finding, findings
 from nanoclaw.host.config import GatewaySettings, load_settings
@@ -52,6 +54,25 @@ def test_a_port_in_use_is_named_with_its_key(config: Path) -> None:
         (finding,) = look(load_settings(config, environ={}), "ports")
     assert finding.level == ERROR
     assert f"{port} on 127.0.0.1: address already in use (local.port)" in finding.text
+
+
+def test_each_serial_port_is_opened_and_what_keeps_it_shut_is_told(config: Path, tmp_path: Path) -> None:
+    master, slave = os.openpty()
+    held = open_port(os.ttyname(slave), 9600)
+    urls = (os.ttyname(slave), str(tmp_path / "ttyUSB0"), "socket://127.0.0.1:1")
+    tables = "".join(f'[[serial]]\nurl = "{url}"\n' for url in urls)
+    config.write_text(config.read_text() + tables)
+    settings = load_settings(config, environ={})
+    texts = [f"{finding.level} {finding.text}" for finding in look(settings, "serial")]
+    assert texts == [
+        f"error serial-1: {urls[0]}: in use by another process",
+        f"error serial-2: {urls[1]}: there is no such device",
+        "error serial-3: socket://127.0.0.1:1: connection refused",
+    ]
+    held.close()
+    assert look(settings, "serial")[0].text == f"serial-1: {urls[0]} can be opened"
+    for fd in (master, slave):
+        os.close(fd)
 
 
 def test_an_address_that_this_machine_has_not_is_no_place_to_listen(config: Path) -> None:

@@ -11,7 +11,7 @@ import sys
 from firmware.core.backlog import Backlog, Record
 from firmware.hosts.micro import ring
 from firmware.hosts.micro.clock import Uptime
-from firmware.wire import auth, ccm, ids, messages, mqtt, rules, sealing, serial, topics
+from firmware.wire import auth, ccm, ids, messages, mqtt, rules, sealing, serial, serial_session, topics
 
 
 def check(vector: dict) -> str:
@@ -162,6 +162,24 @@ def _decrypt(key: str, nonce: str, sealed: str, about: str, tag_bytes: int):
     return ccm.decrypt(_aes(key), _bytes(nonce), _bytes(sealed), _bytes(about), tag_bytes)
 
 
+def _serial_session(steps: list) -> list:
+    """A node's session on a serial line: what it says and what comes of what it hears."""
+    session = serial_session.NodeSession("sensor-01", b"k" * 32, 77, 0)
+    said = []
+    for name, argument in steps:
+        events = []
+        if name == "hear":
+            events = session.receive(_bytes(argument), 0)
+        elif name == "publish":
+            session.publish(argument[0], _bytes(argument[1]), 0)
+        else:
+            events = session.on_timer(argument)
+        found = [[_text(part) if isinstance(part, bytes) else part for part in event] for event in events]
+        said.append([found, _text(bytes(session.out).rstrip())])
+        session.sent(len(session.out))
+    return said
+
+
 def _transaction(text: str):
     return ring.decode(_bytes(text))
 
@@ -191,6 +209,7 @@ _DO = {
     "rule": _rule,
     "seal": _seal,
     "sealed": lambda key, *reading: sealing.seal(_aes(key), *reading),
+    "serial_session": _serial_session,
     "topic": lambda name: topics.split(name) and list(topics.split(name)),
     "transaction": _transaction,
     "uptime": _uptime,
