@@ -58,7 +58,7 @@ async def test_a_loss_spoils_lines_and_is_evidence(cable: RealCable, tmp_path: P
 
 
 async def test_a_delay_is_in_core_time(cable: RealCable, tmp_path: Path) -> None:
-    cable.extra_us = 20 * S
+    cable.extra_us = 600 * S
     assert await through(cable, tmp_path, b"late", 0.2) == b""
     cable.extra_us = S
     assert await through(cable, tmp_path, b"soon", 0.6) == b"soon"

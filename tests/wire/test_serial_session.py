@@ -57,10 +57,10 @@ class Line:
         sealers = {node: Sealer(key) for node, key in self.keys.items()}
         self.gateway = SerialLine(sealers.get, lambda: self.rng.getrandbits(30))
 
-    def run(self, for_ms: int) -> "Line":
+    def run(self, for_ms: int, step_ms: int = 10) -> "Line":
         end_ms = self.now_ms + for_ms
         while self.now_ms < end_ms:
-            self.now_ms += 10
+            self.now_ms += step_ms
             down, up = self._take(self.gateway), b""
             for name, node in self.nodes.items():
                 self.at_nodes[name] += node.on_timer(self.now_ms) + node.receive(down, self.now_ms)
@@ -177,6 +177,7 @@ def test_each_time_it_is_said_again_later_and_not_by_two_nodes_at_once() -> None
     assert all(one != other for one, other in zip(*waits, strict=True))
 
 
+@pytest.mark.timeout(900)  # with the long counts
 @given(st.integers(0, 2**32), st.integers(0, 40))
 def test_a_bad_line_delivers_each_message_once_and_in_order(seed: int, percent: int) -> None:
     """Lines are lost, cut, spoilt, doubled, or follow noise; an end goes down only when the line is as good as dead,
@@ -201,7 +202,7 @@ def test_a_bad_line_delivers_each_message_once_and_in_order(seed: int, percent: 
             down.append((CMD, value(n)))
         line.run(300)
     line.spoil = whole
-    line.run(DEAD_MS)
+    line.run(DEAD_MS, step_ms=100)
     for sent, arrived, told in ((up, line.at_gateway, line.at_node), (down, line.at_node, line.at_gateway)):
         if "down" not in kinds(told) and "down" not in kinds(arrived):
             assert messages(arrived) == sent
@@ -386,6 +387,7 @@ def test_no_line_can_break_an_end(sent: list[tuple[str, str, bytes]], noise: byt
 
 
 @pytest.mark.full
+@pytest.mark.timeout(900)
 def test_a_million_spoilt_frames_do_no_more_than_be_counted() -> None:
     fuzz(1_000_000)
 
