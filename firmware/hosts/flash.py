@@ -15,11 +15,14 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from firmware.hosts.micro import memory
 from firmware.hosts.micro.ring import RING_FILE, SECTOR_BYTES, Ring
 
 _log = logging.getLogger("clawland.flash")
 
 FLASH_FILE = "flash.journal"
+MEMORY_FILE = "board.memory"
+"""Of an emulated board, with its flash in it."""
 COMPACT_BYTES = 256 * 1024
 
 Record = list[Any]
@@ -38,7 +41,7 @@ class Flash:
     def __init__(self, directory: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self._path = directory / FLASH_FILE
-        self._lock = _lock(directory / "flash.lock")
+        self._lock = lock_flash(directory)
         contents = _Contents()
         damaged = contents.load(self._path)
         if damaged:
@@ -105,9 +108,20 @@ def read_flash(path: Path) -> dict[str, Any]:
     ring = path / RING_FILE if path.is_dir() else path
     if ring.name == RING_FILE and ring.exists():
         return Ring(_Image(ring.read_bytes())).mount()
+    board = path / MEMORY_FILE if path.is_dir() else path
+    if board.name == MEMORY_FILE and board.exists():
+        return _read_board(board)
     contents = _Contents()
     contents.load(path / FLASH_FILE if path.is_dir() else path)
     return contents.restored()
+
+
+def _read_board(path: Path) -> dict[str, Any]:
+    with path.open("rb") as file:
+        told = memory.decode(file.read(memory.FLASH_AT))
+        if told is None:
+            return {}
+        return Ring(_Image(file.read(told["flash"]["sectors"] * SECTOR_BYTES))).mount()
 
 
 class _Image:
@@ -209,11 +223,12 @@ def _decode(line: bytes) -> Record | None:
     return record if isinstance(record, list) and record and sizes.get(str(record[0])) == len(record) else None
 
 
-def _lock(path: Path) -> int:
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+def lock_flash(directory: Path) -> int:
+    """Take the flash in `directory`, until the file descriptor is closed. Raises OSError and `FlashInUse`."""
+    fd = os.open(directory / "flash.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(fd)
-        raise FlashInUse(f"{path.parent} is in use by another running node") from None
+        raise FlashInUse(f"{directory} is in use by another running node") from None
     return fd

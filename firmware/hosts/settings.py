@@ -84,10 +84,12 @@ _SIGNAL_DEFAULTS = {"type": "number", "phase_ms": 0, "time": "time", "seed": 0}
 class NodeSettings:
     """All that a node process is told. `core` is the node core's configuration, `signals` are in its sensors' order.
 
-    `sample_until_ms` is the core time from which on nothing is sampled, for rehearsals.
+    `sealing_key` is that of `core["seal_block"]`, for whoever has an AES of its own. `sample_until_ms` is the core time
+    from which on nothing is sampled, for rehearsals.
     """
 
     core: dict[str, Any]
+    sealing_key: bytes | None
     signals: tuple[Signal, ...]
     data: Path
     sync: bool
@@ -117,9 +119,10 @@ def load_settings(file: Path) -> NodeSettings:
     root.finish()
     if not sensors:
         raise root.fail("sensors", "a node needs at least one [[sensors]] table")
+    sealing_key = node.key_file("sealing_key_file") if node.has("sealing_key_file") else None
     home, speed = ({"id": "", "target": ""}, None) if on_radio else _home(gateway)
     core = {
-        **_core_settings(node),
+        **_core_settings(node, sealing_key),
         "home": home,
         "wired": speed is not None,
         "sensors": [_sensor(table) for table in sensors],
@@ -131,6 +134,7 @@ def load_settings(file: Path) -> NodeSettings:
         raise node.fail("sealing_key_file", "is missing: a sensor is sealed")
     settings = NodeSettings(
         core=core,
+        sealing_key=sealing_key,
         signals=tuple(_signal(table, sensor) for table, sensor in zip(sensors, core["sensors"], strict=True)),
         data=node.path("data"),
         sync=node.boolean("sync", False),
@@ -147,7 +151,7 @@ def load_settings(file: Path) -> NodeSettings:
     return settings
 
 
-def _core_settings(node: Table) -> dict[str, Any]:
+def _core_settings(node: Table, sealing_key: bytes | None) -> dict[str, Any]:
     core: dict[str, Any] = {
         "id": node.identity("id"),
         "fleet": node.identity("fleet", "clawland"),
@@ -159,10 +163,10 @@ def _core_settings(node: Table) -> dict[str, Any]:
     if node.has("version"):
         core["version"] = node.text("version")
     core["sleep"] = node.boolean("sleep", False)
-    if node.has("sealing_key_file"):
+    if sealing_key is not None:
         from firmware.hosting.aes import aes_block  # loads a library that most nodes need not have
 
-        core["seal_block"] = aes_block(node.key_file("sealing_key_file"))
+        core["seal_block"] = aes_block(sealing_key)
     for key in ("free_memory_kb", "battery_mv", "low_battery_mv"):
         if node.has(key):
             core[key] = node.integer(key, 0, _MAX_VALUE)

@@ -46,11 +46,14 @@ def test_what_no_board_can_do_names_the_key(config: Path, old: str, new: str, me
     assert str(error.value).startswith(f"{config}: {message}")
 
 
-def test_a_board_does_not_pretend_to_seal(config: Path) -> None:
-    settings = load_settings(config)
-    settings.core["seal_block"] = lambda block: block
-    with pytest.raises(ConfigError, match="cannot seal"):
-        node_json(settings, config)
+def test_a_board_has_the_sealing_key_when_it_is_to_seal_and_knows_of_none_otherwise(config: Path) -> None:
+    assert "sealing_key" not in node_json(load_settings(config), config)["core"]
+    write_key(config.parent / "sealing.key", bytes(range(64, 96)))
+    text = config.read_text().replace(MORE, f'{MORE}\nsealing_key_file = "sealing.key"')
+    config.write_text(text.replace("every_ms = 5000", "every_ms = 5000\nsealed = true"))
+    core = node_json(load_settings(config), config)["core"]
+    assert core["sealing_key"] == bytes(range(64, 96)).hex()
+    assert "seal_block" not in core
 
 
 @pytest.mark.parametrize("backlog", [1, 60, MAX_BACKLOG_READINGS])

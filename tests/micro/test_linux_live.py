@@ -66,11 +66,11 @@ async def test_a_board_behind_a_gateway_obeys_once_and_loses_nothing_to_an_outag
     await eventually(lambda: any(b == boots[1] for _, b, _ in cloud.acknowledged()), "readings of the second boot")
 
     await running.gateway.kill()
-    await _more_readings(running, BEFORE)
+    await more_readings(running, BEFORE)
     await node.kill()
     assert running.accounted(running.produced())
     await running.start_node()
-    await _more_readings(running, AFTER)
+    await more_readings(running, AFTER)
     during = running.produced()
     await running.start_gateway()
     await eventually(lambda: during <= cloud.acknowledged(), "all that was read before and during the outage")
@@ -88,6 +88,7 @@ async def test_a_board_whose_starter_dies_does_not_stay_behind(running: MicroRig
         assert await running.node.child.wait() == 0
 
 
-async def _more_readings(running: MicroRig, count: int) -> None:
+async def more_readings(running: MicroRig, count: int) -> None:
+    """Wait until the node has read so many more."""
     wanted = len(running.produced()) + count
     await eventually(lambda: len(running.produced()) >= wanted, f"{count} more readings")

@@ -11,11 +11,13 @@ import pytest
 from firmware.hosts.build import write_node
 from firmware.hosts.settings import load_settings
 from tests.micro import boards
+from tests.micro.desk import Desk
 from tests.micro.emulated import EmulatedBoard
 from tests.nanoclaw_host.rig import node_config, write_key
 
 pytestmark = pytest.mark.live
 NODES = 20
+HEAP_KB = 48  # of the board
 
 NODE = """
 import gc
@@ -53,6 +55,21 @@ def test_the_core_free_of_backlog_takes_less_than_30_kb_and_a_reading_less_than_
     print(f"the core takes {core_bytes} bytes of RAM on a Cortex-M3, a reading in its backlog {reading_bytes}")
     assert core_bytes < 30_000
     assert reading_bytes < 160
+
+
+def test_a_whole_node_free_of_backlog_takes_less_than_30_kb_of_an_emulated_board(
+    tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    """All that is on the heap: the host, the core, the session with the gateway, the flash's index."""
+    with Desk(tmp_path, 1) as desk:
+        beats = desk.lines[0].heartbeats
+        desk.serve_until(lambda: len([beat for _, beat in beats if not beat["backlog"]]) >= 4)
+    used_kb = [HEAP_KB - beat["free_memory_kb"] for _, beat in beats if not beat["backlog"]]
+    record_property("node_kb", max(used_kb))
+    print(
+        f"a node on a Cortex-M3 takes {used_kb[0]} KB of RAM after its start and {max(used_kb)} KB in its steady state"
+    )
+    assert max(used_kb) < 30
 
 
 def test_a_node_as_a_micropython_process_takes_less_than_half_a_megabyte(tmp_path: Path) -> None:

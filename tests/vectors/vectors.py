@@ -15,12 +15,14 @@ from firmware.wire import (
     airtime,
     auth,
     cbor,
+    ccm,
     ids,
     lora,
     lora_contents,
     messages,
     mqtt,
     rules,
+    sealing,
     serial,
     serial_session,
     topics,
@@ -159,6 +161,23 @@ def _mqtt(steps: list) -> list:
     return said
 
 
+def _aes(key: str):
+    """AES of the machine that this runs on."""
+    if sys.implementation.name == "micropython":
+        from firmware.hosts.micro.aes import aes_block
+    else:
+        from firmware.hosting.aes import aes_block
+    return aes_block(_bytes(key))
+
+
+def _encrypt(key: str, nonce: str, plain: str, about: str, tag_bytes: int):
+    return ccm.encrypt(_aes(key), _bytes(nonce), _bytes(plain), _bytes(about), tag_bytes)
+
+
+def _decrypt(key: str, nonce: str, sealed: str, about: str, tag_bytes: int):
+    return ccm.decrypt(_aes(key), _bytes(nonce), _bytes(sealed), _bytes(about), tag_bytes)
+
+
 def _serial_session(steps: list) -> list:
     """A node's session on a serial line: what it says and what comes of what it hears."""
     session = serial_session.NodeSession("sensor-01", b"k" * 32, 77, 0)
@@ -231,32 +250,36 @@ def _said(found) -> "list | None":
 
 _DO = {
     "address": lambda fleet, who: _hex(lora.address(fleet, who)),
-    "aes": lambda key, block: _hex(Aes(_bytes(key)).encrypt(_bytes(block))),
+    "aes": lambda key, block: _aes(key)(_bytes(block)),
     "airtime": airtime.time_on_air_us,
+    "backlog": _backlog,
     "cbor": lambda value: _hex(cbor.encode(value)),
     "contents": _contents,
-    "downlink": _downlink,
-    "open_downlink": _open_downlink,
-    "said_down": lambda contents, boot: _said(lora_contents.unpack_downlink(_bytes(contents), boot)),
-    "said_up": lambda contents: _said(lora_contents.unpack_uplink(_bytes(contents), "farm", 7, 3)),
-    "uncbor": _uncbor,
-    "uplink": _uplink,
-    "backlog": _backlog,
     "crc16": lambda text: serial.crc16(_bytes(text)),
     "decode": _decode,
+    "decrypt": _decrypt,
+    "downlink": _downlink,
     "encode": _encode,
+    "encrypt": _encrypt,
     "episodes": _episodes,
     "hmac": lambda key, message: "hex:" + binascii.hexlify(auth.hmac_sha256(_bytes(key), _bytes(message))).decode(),
     "line": lambda kind, body: serial.encode_line(kind, _bytes(body)),
     "lines": _lines,
     "mqtt": _mqtt,
     "open": _open,
+    "open_downlink": _open_downlink,
     "password": lambda key: auth.mqtt_password(_bytes(key)),
     "rule": _rule,
+    "said_down": lambda contents, boot: _said(lora_contents.unpack_downlink(_bytes(contents), boot)),
+    "said_up": lambda contents: _said(lora_contents.unpack_uplink(_bytes(contents), "farm", 7, 3)),
     "seal": _seal,
+    "sealed": lambda key, *reading: sealing.seal(_aes(key), *reading),
     "serial_session": _serial_session,
+    "soft_aes": lambda key, block: _hex(Aes(_bytes(key)).encrypt(_bytes(block))),
     "topic": lambda name: topics.split(name) and list(topics.split(name)),
     "transaction": _transaction,
+    "uncbor": _uncbor,
+    "uplink": _uplink,
     "uptime": _uptime,
     "valid_id": ids.valid_id,
     "valid_metric": ids.valid_metric,

@@ -5,7 +5,6 @@ NODE.JSON; `--sim-clock` is the protocol of `firmware.hosting.simclock`. A resta
 process, as a soft reset does on a board.
 """
 
-import binascii
 import errno
 import gc
 import json
@@ -16,6 +15,7 @@ import sys
 import time
 
 from firmware.core.sleeper import node_core
+from firmware.hosts.micro.aes import with_keys
 from firmware.hosts.micro.clock import RunClock, Uptime
 from firmware.hosts.micro.link import MqttLink
 from firmware.hosts.micro.pump import Pump
@@ -170,7 +170,7 @@ def _load(path: str) -> dict:
     try:
         with open(path) as file:
             config = json.load(file)
-        config["core"]["key"] = binascii.unhexlify(config["core"]["key"])
+        with_keys(config["core"])
     except OSError as error:
         reason = "no such file" if error.errno == errno.ENOENT else str(error)
         raise Stop(EXIT_USAGE, "%s: %s" % (path, reason)) from None

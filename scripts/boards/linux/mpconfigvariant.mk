@@ -8,3 +8,4 @@ MICROPY_PY_BLUETOOTH = 0
 MICROPY_VFS_FAT = 0
 MICROPY_VFS_LFS1 = 0
 MICROPY_VFS_LFS2 = 0
+include $(PROJECT)/scripts/boards/crypto/crypto.mk
