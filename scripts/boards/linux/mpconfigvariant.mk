@@ -8,3 +8,5 @@ MICROPY_PY_BLUETOOTH = 0
 MICROPY_VFS_FAT = 0
 MICROPY_VFS_LFS1 = 0
 MICROPY_VFS_LFS2 = 0
+# For clawland_repl.
+SHARED_SRC_C_EXTRA += runtime/pyexec.c
