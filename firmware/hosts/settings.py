@@ -9,6 +9,7 @@ from firmware.core.rules import problem as problem_of_rules
 from firmware.hal.recording import RecordingError
 from firmware.hal.signals import Signal, SignalError, signal_from_spec
 from firmware.hosting.config import ConfigError, Table, load_toml
+from firmware.hosts.board_settings import load_board
 from firmware.wire.ids import valid_metric
 
 EXAMPLE = """\
@@ -83,6 +84,8 @@ class NodeSettings:
     interface: str
     seed: int | str | None
     sample_until_ms: int | None
+    board: dict[str, Any] | None = None
+    """What `firmware.hosts.board_settings` found; then there are no signals."""
 
     @property
     def id(self) -> str:
@@ -94,6 +97,8 @@ def load_settings(file: Path) -> NodeSettings:
     root = load_toml(file)
     node, gateway, discovery = root.table("node"), root.table("gateway"), root.table("discovery")
     sensors, rules = root.tables("sensors"), root.tables("rules")
+    board = root.table("board") if root.has("board") else None
+    parts = root.tables("parts") if board is not None else []
     root.finish()
     if not sensors:
         raise root.fail("sensors", "a node needs at least one [[sensors]] table")
@@ -104,15 +109,16 @@ def load_settings(file: Path) -> NodeSettings:
         raise node.fail("sealing_key_file", "is missing: a sensor is sealed")
     settings = NodeSettings(
         core=core,
-        signals=tuple(_signal(table, sensor) for table, sensor in zip(sensors, core["sensors"], strict=True)),
-        data=node.path("data"),
+        signals=tuple(_signals(sensors, core["sensors"]) if board is None else ()),
+        data=node.path("data") if board is None else file.parent,
         sync=node.boolean("sync", False),
         bind_address=gateway.text("bind_address", ""),
         interface=discovery.text("interface", "127.0.0.1"),
         seed=_seed(node),
         sample_until_ms=node.optional_integer("sample_until_ms", 0, _MAX_MS),
+        board=None if board is None else load_board(board, parts, sensors),
     )
-    for table in (node, gateway, discovery, *sensors, *rules):
+    for table in (node, gateway, discovery, *sensors, *rules, *([board] if board else [])):
         table.finish()
     return settings
 
@@ -184,6 +190,10 @@ def _refuse_repeats(tables: list[Table], sensors: list[dict[str, Any]]) -> None:
         if sensor["metric"] in seen:
             raise table.fail("metric", f"{sensor['metric']!r} is measured twice")
         seen.add(sensor["metric"])
+
+
+def _signals(tables: list[Table], sensors: list[dict[str, Any]]) -> list[Signal]:
+    return [_signal(table, sensor) for table, sensor in zip(tables, sensors, strict=True)]
 
 
 def _signal(table: Table, sensor: dict[str, Any]) -> Signal:

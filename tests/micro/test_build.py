@@ -37,7 +37,7 @@ def test_a_board_reads_the_settings_as_json_that_only_its_owner_may_read(config:
     [
         (MORE, "backlog_readings = 501", "node.backlog_readings: must be at most 500 on a board, not 501"),
         (MORE, f'{MORE}\nseed = "s"', "node.seed: must be an integer on a board"),
-        ('kind = "sine"', 'kind = "steps", steps = %s' % STEPS, "sensors[0].signal: 201 values are more than a board"),
+        ('kind = "sine"', f'kind = "steps", steps = {STEPS}', "sensors[0].signal: 201 values are more than a board"),
     ],
 )
 def test_what_no_board_can_do_names_the_key(config: Path, old: str, new: str, message: str) -> None:

@@ -1,4 +1,4 @@
-"""BLAKE2b (RFC 7693) of one short message, for the noise of rehearsed boards: MicroPython's hashlib has no such hash."""
+"""BLAKE2b (RFC 7693) of one short message, for the noise of rehearsed boards: their hashlib has no such hash."""
 
 import struct
 

@@ -1,7 +1,7 @@
 """What the sensors of a rehearsed board read: signals that `firmware build` has brought into integers.
 
 `["constant", value]`, `["sine", mean, amplitude, period_ms, phase_ms]`, `["ramp", from, to, at_ms, over_ms]`,
-`["series", times_ms, values, loop_ms or null]` and `["noisy", signal, millionths, key]`, all in the metric's resolution:
+`["series", times_ms, values, loop_ms or null]` and `["noisy", signal, millionths, key]`, in the metric's resolution:
 the same values as `firmware.hal.signals` gives, but for a sine on a board whose floating point has 32 bits.
 """
 
