@@ -27,7 +27,7 @@ _KINDS = {"esp32": "esp32", "rp2": "pico-w"}  # by sys.platform
 _LAST_LINES = 12
 _FACTS = """
 import binascii, machine, os, sys
-about, room = sys.implementation, os.statvfs("")
+about, room = sys.implementation, os.statvfs("/")
 print(repr((getattr(about, "_mpy", 0) & 255, sys.platform, "%d.%d.%d" % tuple(about.version[:3]),
     binascii.hexlify(machine.unique_id()).decode(), room[1] * room[3])))
 """
@@ -129,7 +129,7 @@ def _copy(board: BoardPort, bundle: Bundle, node: dict[str, Any], target: str, s
 def _compare(board: BoardPort, wanted: dict[str, bytes]) -> None:
     found = board.hashes(wanted)
     for path, content in wanted.items():
-        if found[path] != sha256(content).hexdigest():
+        if found.get(path) != sha256(content).hexdigest():
             raise PortError(f"{board.url}: {path} arrived damaged: try again, perhaps with another cable")
 
 

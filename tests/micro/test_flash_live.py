@@ -1,26 +1,27 @@
-"""`firmware flash`, `monitor` and `bench` against MicroPython's own raw REPL, on a process that is a board on a PTY."""
+"""`firmware flash`, `monitor` and `bench` against MicroPython's own raw REPL, on a process that is a board."""
 
+import asyncio
 import json
-import os
-import signal
-import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.testing import CliRunner, Result
 
+from firmware.cli import app
 from firmware.hosts.bundle import Bundle, build_bundle
 from firmware.hosts.flashing import SLOTS
 from tests.micro.pty_board import PtyBoard
+from tests.nanoclaw_host.rig import NODE, NODE_KEY, Identity, Rig, eventually, secrets_in
 
-pytestmark = [pytest.mark.live, pytest.mark.xdist_group("pty-board")]
+pytestmark = pytest.mark.live
 
-KEY = bytes(range(32))
 PASSWORD = "correct horse"
 CONFIG = """\
 [node]
-id = "soil-01"
+id = "sensor-01"
 key_file = "node.key"
 backlog_readings = 60
 
@@ -33,6 +34,7 @@ kind = "pico-w"
 wifi_ssid = "shed"
 wifi_password_file = "wifi.password"
 alarm_pin = 15
+battery = {{ pin = 27, low = [10000, 1000], high = [50000, 5000] }}
 
 [[parts]]
 name = "probe"
@@ -47,24 +49,19 @@ high = [50000, 1000]
 profile = "soil_moisture"
 part = "probe"
 what = "soil_moisture"
-every_ms = 1000
+every_ms = 500
 """
 
 
-@pytest.fixture
-def config(tmp_path: Path) -> Path:
-    return write_config(tmp_path, port=1)
-
-
-def write_config(directory: Path, port: int) -> Path:
-    for name, text in (("node.key", KEY.hex()), ("wifi.password", PASSWORD)):
+def write_config(directory: Path, port: int = 1) -> Path:
+    for name, text in (("node.key", NODE_KEY.hex()), ("wifi.password", PASSWORD)):
         (directory / name).write_text(text + "\n")
         (directory / name).chmod(0o600)
     (directory / "board.toml").write_text(CONFIG.format(port=port))
     return directory / "board.toml"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return build_bundle("pico-w", tmp_path_factory.mktemp("bundle"))
 
@@ -77,53 +74,115 @@ def board(tmp_path: Path) -> Iterator[PtyBoard]:
         yield made
 
 
-def firmware(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "firmware", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=110)
+def firmware(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
-def flash(board: PtyBoard, config: Path, bundle: Path, *more: str) -> subprocess.CompletedProcess[str]:
-    return firmware("flash", "--config", config, "--port", board.url, "--bundle", bundle, *more)
+def flash(board: PtyBoard, config: Path, bundle: Bundle) -> Result:
+    return firmware("flash", "--config", config, "--port", board.url, "--bundle", bundle.directory)
 
 
-def test_a_blank_board_says_hello_with_its_new_firmware_and_its_secrets_are_told_to_nobody(
-    board: PtyBoard, config: Path, bundle: Bundle
+def running_slot(board: PtyBoard) -> str:
+    return (board.root / "clawland.slot").read_text()
+
+
+def test_firmware_that_fails_is_not_left_on_a_board_and_another_program_is_not_overwritten(
+    board: PtyBoard, tmp_path: Path, bundle: Bundle
 ) -> None:
-    done = flash(board, config, bundle.directory)
-    assert done.returncode == 0, done.stdout + done.stderr
-    hello = done.stdout.splitlines()[-1]
-    assert hello.startswith("== soil-01 starts: board pico-w  board_id e66138") and bundle.firmware in hello
-    assert (board.root / "clawland.slot").read_text() == SLOTS[0]
-    assert json.loads((board.root / SLOTS[0] / "node.json").read_text())["core"]["key"] == KEY.hex()
-    assert not [secret for secret in (KEY.hex(), PASSWORD) if secret in done.stdout + done.stderr]
-    _another_firmware_that_fails_leaves_the_first_one_running(board, config, bundle)
-
-
-def _another_firmware_that_fails_leaves_the_first_one_running(board: PtyBoard, config: Path, bundle: Bundle) -> None:
-    """On the board that was flashed, for a flashing takes seconds."""
-    broken = json.loads((board.root / SLOTS[0] / "node.json").read_text())
-    config.write_text(config.read_text().replace('kind = "analog"', 'kind = "analog"', 1).replace("[10000, 0]", "[50000, 0]"))
-    done = flash(board, config, bundle.directory)
-    assert done.returncode == 3
-    assert "the new firmware does not say hello, so what ran before runs again" in done.stderr
-    assert "  | WiringError: part 'probe': two points of one raw value" in done.stderr
-    assert (board.root / "clawland.slot").read_text() == SLOTS[0]
-    assert json.loads((board.root / SLOTS[0] / "node.json").read_text()) == broken
-
-
-def test_what_is_wrong_with_port_bundle_or_board_is_a_line_that_says_what_to_do(
-    board: PtyBoard, config: Path, bundle: Bundle, tmp_path: Path
-) -> None:
-    def said(*arguments: str | Path) -> str:
-        done = firmware(*arguments)
-        assert done.returncode in (2, 3) and "Traceback" not in done.stderr
-        return done.stderr
-
-    assert "/dev/none: cannot be opened" in said("monitor", "--port", "/dev/none", "--wait", "0")
-    assert "is no bundle" in said("flash", "--config", config, "--port", board.url, "--bundle", tmp_path)
-    assert "`firmware flash` brings it" in said("bench", "--port", board.url)
+    config = write_config(tmp_path)
     (board.root / "main.py").write_text("print('mine')\n")
-    theirs = ("flash", "--config", config, "--port", board.url, "--bundle", bundle.directory)
-    assert "--replace keeps it as main.py.old" in said(*theirs)
+    refused = flash(board, config, bundle)
+    assert (refused.exit_code, "--replace keeps it as main.py.old" in refused.output) == (3, True)
+    assert "`firmware flash` brings it" in firmware("bench", "--port", board.url).output
     assert (board.root / "main.py").read_text() == "print('mine')\n"
     assert not list(board.root.glob("clawland*"))
+
+    (board.root / "main.py").unlink()
+    done = flash(board, config, bundle)
+    assert done.exit_code == 0, done.output
+    hello = done.output.splitlines()[-1]
+    assert hello.startswith("== sensor-01 starts: board pico-w  board_id e66138") and bundle.firmware in hello
+    assert running_slot(board) == SLOTS[0]
+    works = (board.root / SLOTS[0] / "node.json").read_text()
+    assert json.loads(works)["core"]["key"] == NODE_KEY.hex()
+
+    config.write_text(config.read_text().replace("[10000, 0]", "[50000, 0]"))
+    failed = flash(board, config, bundle)
+    assert failed.exit_code == 3
+    assert "the new firmware does not say hello, so what ran before runs again" in failed.output
+    assert "  | WiringError: part 'probe': two points of one raw value" in failed.output
+    assert running_slot(board) == SLOTS[0]
+    assert (board.root / SLOTS[0] / "node.json").read_text() == works
+    said = done.output + failed.output
+    assert not secrets_in(said) and PASSWORD not in said
+
+
+class BoardRig(Rig):
+    """A cloud and a gateway as in life, and no node yet."""
+
+    async def start_node(self) -> None: ...
+
+
+@pytest.fixture
+async def running(tmp_path: Path) -> AsyncIterator[BoardRig]:
+    made = BoardRig(tmp_path)
+    try:
+        await made.start()
+        yield made
+    finally:
+        await made.stop()
+
+
+class Watch:
+    """`firmware monitor`, and what it has shown."""
+
+    def __init__(self, url: str, log: Path) -> None:
+        self._url = url
+        self._log = log
+        self._child: asyncio.subprocess.Process
+
+    async def start(self) -> None:
+        with self._log.open("ab") as log:
+            self._child = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "firmware", "monitor", "--port", self._url, stdout=log, stderr=log
+            )
+
+    async def stop(self) -> int:
+        self._child.send_signal(2)
+        return await self._child.wait()
+
+    def text(self) -> str:
+        return self._log.read_text()
+
+    def produced(self) -> set[Identity]:
+        rows: list[Any] = [line.split() for line in self.text().splitlines() if " reading.produced " in line]
+        return {(NODE, int(row[row.index("boot") + 1]), int(row[row.index("seq") + 1])) for row in rows}
+
+
+async def test_a_flashed_board_behind_a_gateway_loses_nothing_to_an_outage_and_a_power_cut(
+    running: BoardRig, board: PtyBoard, tmp_path: Path, bundle: Bundle
+) -> None:
+    config = write_config(tmp_path, running.gateway.ready["mqtt_port"])
+    flashed = await asyncio.to_thread(flash, board, config, bundle)
+    assert flashed.exit_code == 0, flashed.output
+    watch = Watch(board.url, tmp_path / "watch.log")
+    await watch.start()
+    cloud = running.cloud
+    await eventually(lambda: len(cloud.acknowledged()) >= 3, "the first readings in the cloud")
+
+    await eventually(lambda: len(watch.produced()) >= 3, "what the monitor shows")
+    await running.gateway.kill()
+    before = len(watch.produced())
+    await eventually(lambda: len(watch.produced()) >= before + 4, "readings during the outage")
+    starts = board.starts
+    board.cut_power()
+    await eventually(lambda: board.starts == starts + 1, "the power")
+    before = len(watch.produced())
+    await eventually(lambda: len(watch.produced()) >= before + 4, "readings after the power cut")
+    during = watch.produced()
+    assert len({boot for _, boot, _ in during}) == 2
+    await running.start_gateway()
+    await eventually(lambda: during <= cloud.acknowledged(), "all that was read")
+    assert await watch.stop() == 0
+    assert " sensor-01  reading.produced " in watch.text()
+    assert secrets_in(watch.text()) == []

@@ -13,7 +13,9 @@ except OSError:
     program = ""
 try:
     exec(program, {"__name__": "__main__"})
-except Exception as error:
+except SystemExit:
+    raise
+except BaseException as error:
     sys.print_exception(error)
 clawland_repl.serve()
 print("MPY: soft reboot")
