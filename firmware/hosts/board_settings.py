@@ -77,6 +77,8 @@ def load_board(board: Table, parts: list[Table], sensors: list[Table]) -> dict[s
         if board.has(key):
             found[key] = board.integer(key, 0, _MAX_PIN)
     if board.has("deep_sleep_from_ms"):
+        if found["kind"] != esp32.NAME:
+            raise board.fail("deep_sleep_from_ms", f"only {esp32.NAME} sleeps deeply")
         found["deep_sleep_from_ms"] = board.integer("deep_sleep_from_ms", 1000, 2**40)
     if board.has("battery"):
         found["battery"] = _battery(board.table("battery"))

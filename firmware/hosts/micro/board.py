@@ -31,7 +31,6 @@ class Board:
         self.config = config
         self.kind = kind
         self._machine = hardware.machine
-        self._ticks_ms = hardware.time.ticks_ms
         self._who = config["core"]["id"]
         board = config["board"]
         self.poller = select.poll()
@@ -48,6 +47,7 @@ class Board:
         self._led = self._output(board.get("led_pin", kind.LED_PIN))
         self._alarm = self._output(board["alarm_pin"]) if "alarm_pin" in board else None
         self._battery = self._divider(board["battery"]) if "battery" in board else None
+        self._blink_ms = 0  # to blink for, and until when once it has begun
         self._blink_until_ms: int | None = None
 
     def hello(self, boot: int, firmware: str) -> None:
@@ -71,16 +71,18 @@ class Board:
     def serve(self, now_ms: int) -> None:
         """The radio and the light; the times are those of the wall."""
         self.wifi.serve(now_ms)
+        if self._blink_ms and self._blink_until_ms is None:
+            self._blink_until_ms = now_ms + self._blink_ms
         if self._blink_until_ms is not None:
             left_ms = self._blink_until_ms - now_ms
-            self._led.value(left_ms > 0 and left_ms // BLINK_MS % 2)
+            self._led.value(1 if left_ms > 0 and left_ms // BLINK_MS % 2 else 0)
             if left_ms <= 0:
-                self._blink_until_ms = None
+                self._blink_ms, self._blink_until_ms = 0, None
 
     def next_deadline(self, now_ms: int) -> int:
         """When to `serve` next."""
         due_ms = self.wifi.next_deadline(now_ms)
-        return due_ms if self._blink_until_ms is None else min(due_ms, now_ms + BLINK_MS)
+        return min(due_ms, now_ms + BLINK_MS) if self._blink_ms else due_ms
 
     def trace(self, kind: str, fields: dict, now_ms: int) -> None:
         """One JSON line for whoever listens at the serial port."""
@@ -93,7 +95,7 @@ class Board:
         self.log("ALARM %s, by %s" % ("on" if on else "off", by))
 
     def identify(self, for_ms: int) -> None:
-        self._blink_until_ms = self._ticks_ms() + for_ms
+        self._blink_ms, self._blink_until_ms = for_ms, None
         self.log("IDENTIFY: the light blinks for %d s" % (for_ms // 1000))
 
     def log(self, text: str) -> None:

@@ -2,7 +2,7 @@
 
 import random
 
-from firmware.core.sleeper import node_core
+from firmware.core.sleeper import SleepingNode, node_core
 from firmware.hosts.micro.clock import Uptime
 from firmware.hosts.micro.pump import Pump
 
@@ -27,6 +27,8 @@ class Life:
             board.log("%d damaged lines of the flash are lost" % board.flash.damaged)
         self.core = node_core(board.config["core"], restored, random, self._clock.now_ms())
         board.flash.keeps = self.core.backlog.has
+        if isinstance(self.core, SleepingNode) and self._slept_deeply():
+            self.core.resumed(board.kind.recall(machine), self._clock.now_ms())
         self._firmware = firmware
         self._hellos_ms = list(HELLO_AGAIN_MS)
         board.hello(self.core.boot, firmware)
@@ -63,6 +65,10 @@ class Life:
         due_ms = self.pump.wait_ms()
         return max(wait_ms if due_ms < 0 else min(wait_ms, due_ms), 0)
 
+    def _slept_deeply(self) -> bool:
+        kind = self.board.kind
+        return kind.DEEP_SLEEP_FROM_MS is not None and kind.cause(self._machine) == kind.DEEP_SLEEP
+
     def _on_sleep(self, for_ms: int) -> None:
         # A contact would not wake the processor: a board with one stays awake, with its radio on.
         if not self.board.sensors.has_speakers:
@@ -75,6 +81,7 @@ class Life:
         deep_from_ms = self.board.config["board"].get("deep_sleep_from_ms", self.board.kind.DEEP_SLEEP_FROM_MS)
         if deep_from_ms is not None and for_ms >= deep_from_ms:
             self.board.log("deep sleep for %d s" % (for_ms // 1000))
+            self.board.kind.remember(self._machine, self._clock.now_ms() - self.core.link.heard_ms + for_ms)
             self._machine.deepsleep(for_ms)
         until_ms = self._clock.now_ms() + for_ms
         while True:

@@ -4,7 +4,7 @@ NAME = "pico-w"
 LED_PIN = "LED"  # behind the radio's chip
 WATCHDOG_MS = 8000  # 8388 at most
 DEEP_SLEEP_FROM_MS = None
-"""Its deep sleep draws what its light sleep does, and loses its memory on top."""
+"""Its deep sleep draws what its light sleep does, and loses its memory on top: it has none."""
 
 
 def cause(machine) -> str:
