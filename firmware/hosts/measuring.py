@@ -13,7 +13,7 @@ from firmware.hosts.port import BoardPort, PortError
 HEAP = "48k"
 _ROUNDS_ON_A_BOARD = 3
 _ROWS = (
-    ("core_bytes", "{:>9,} bytes", "RAM of the core, with no reading in its backlog"),
+    ("core_bytes", "{:>9,} bytes", "RAM of the core and its program, with no reading in its backlog"),
     ("reading_bytes", "{:>9,} bytes", "RAM of each reading in the backlog"),
     ("free_bytes", "{:>9,} bytes", "of the heap are free then"),
     ("sent_us", "{:>9,.1f} µs   ", "to read, keep and send a value"),
@@ -53,7 +53,7 @@ def _on_board(port: str, wait_s: float) -> dict[str, Any]:
 
 
 def _by_interpreter(program: Path) -> dict[str, Any]:
-    command = [str(program), "-X", f"heapsize={HEAP}", "-m", "firmware.hosts.micro.bench"]
+    command = [str(program.resolve()), "-X", f"heapsize={HEAP}", "-m", "firmware.hosts.micro.bench"]
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, check=False, env={**os.environ, "MICROPYPATH": ".frozen"}, cwd="/"
