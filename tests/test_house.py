@@ -24,8 +24,19 @@ BOARD_MODULES = {
     "array", "binascii", "collections", "cryptolib", "deflate", "errno", "gc", "hashlib", "io", "json", "math",
     "random", "re", "struct", "sys", "firmware",
 }  # fmt: skip
-# What hosts may use beside that; clawland_clock is of the interpreter that scripts/boards.sh builds.
-HOST_MODULES = {"clawland_clock", "machine", "micropython", "network", "os", "select", "socket", "time"}
+# What hosts may use beside that; clawland_* are of the interpreter that scripts/boards.sh builds.
+HOST_MODULES = {
+    "_onewire",
+    "clawland_clock",
+    "clawland_process",
+    "machine",
+    "micropython",
+    "network",
+    "os",
+    "select",
+    "socket",
+    "time",
+}
 
 # What a tier must never load, however indirectly.
 CLOUD_AND_SIMULATOR = {"fastapi", "starlette", "uvicorn", "sqlalchemy", "simpy", "numpy", "matplotlib", "networkx"}

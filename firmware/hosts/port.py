@@ -184,7 +184,7 @@ def need_libraries() -> None:
         import mpremote  # noqa: F401
         import serial  # noqa: F401
     except ImportError:
-        raise PortError("mpremote is missing: pip install 'clawsim[boards]'") from None
+        raise PortError("mpremote is missing: pip install 'clawsim[node]'") from None
 
 
 def _open(url: str, wait_s: float) -> Any:
