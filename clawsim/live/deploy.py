@@ -177,8 +177,10 @@ class Deployment:
         document["node"]["seed"] = stream(self.plan.seed, node.id, "board").getrandbits(30)
         document["node"]["backlog_readings"] = min(node.backlog_readings, MOST_READINGS)
         path = self._write_config(node.id, document)
+        directory = path.parent / node.id
+        directory.mkdir(mode=0o700, exist_ok=True)
         try:
-            return write_node(load_settings(path), path, path.parent / node.id)
+            return write_node(load_settings(path), path, directory)
         except ConfigError as error:
             raise DeployError(f"{node.id} cannot run on MicroPython: {error}") from None
 
