@@ -33,6 +33,13 @@ class Broker(StrEnum):
     mosquitto = "mosquitto"
 
 
+class NodesAs(StrEnum):
+    """What runs the real nodes' firmware."""
+
+    cpython = "cpython"
+    micropython = "micropython"
+
+
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 ScenarioFile = Annotated[Path, typer.Argument(metavar="FILE", help="A scenario, such as scenarios/cloud-outage.yaml")]
@@ -67,6 +74,14 @@ def run(
         ),
     ] = None,
     broker: Annotated[Broker | None, typer.Option(show_default="embedded", help="Live: the MQTT brokers")] = None,
+    nodes_as: Annotated[
+        NodesAs | None,
+        typer.Option(
+            show_default="cpython",
+            help="Live: what runs the nodes' firmware; micropython has the heap of a board (48 KB) and comes from "
+            "`make boards`",
+        ),
+    ] = None,
     real: Annotated[
         list[str] | None,
         typer.Option(
@@ -89,14 +104,15 @@ def run(
 
     try:
         if world is World.virtual and not real:
-            refuse_live_options({"--timescale": timescale, "--broker": broker})
+            refuse_live_options({"--timescale": timescale, "--broker": broker, "--nodes-as": nodes_as})
         plan = load(file, (overrides or []) + ([f"seed={seed}"] if seed is not None else []))
     except ScenarioError as error:
         complain(error)
         unfinished(junit, file.stem, str(error))
         raise typer.Exit(EXIT_BAD_SCENARIO) from error
-    broker = broker or Broker.embedded
-    request = Request(world.value, timescale or TIMESCALE, broker.value, tuple(real or ()), out, as_json, junit)
+    broker, nodes_as = broker or Broker.embedded, nodes_as or NodesAs.cpython
+    options = {"timescale": timescale or TIMESCALE, "broker": broker.value, "nodes_as": nodes_as.value}
+    request = Request(world.value, options, tuple(real or ()), out, as_json, junit)
     raise typer.Exit(execute(plan, request))
 
 

@@ -3,10 +3,11 @@
 import json
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from clawsim import run as runner
 from clawsim import rundir
@@ -29,8 +30,8 @@ class Request:
     """What `clawsim run` was asked for."""
 
     world: str
-    timescale: float
-    broker: str
+    options: Mapping[str, Any]
+    """Of a live run: timescale, broker, nodes_as."""
     real: tuple[str, ...]
     out: Path | None
     as_json: bool
@@ -113,8 +114,7 @@ def _run(plan: Plan, request: Request, progress: runner.Progress) -> Run:
     place = rundir.temporary() if request.out is None else rundir.beside(request.out)
     try:
         with place as run_dir:
-            options = {"timescale": request.timescale, "broker": request.broker}
-            return runner.run_live(plan, run_dir, request.out, progress, real, **options)
+            return runner.run_live(plan, run_dir, request.out, progress, real, **request.options)
     except rundir.NotOurs as error:
         raise Refused(f"--out: {error}", EXIT_USAGE) from error
     except (MissingProgram, DeployError) as error:

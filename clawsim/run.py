@@ -85,7 +85,8 @@ def run_virtual(
 def run_live(
     plan: Plan, run_dir: Path, out: Path | None, progress: Progress | None, real: frozenset[str], **options: Any
 ) -> Run:
-    """Run `plan` paced by the wall clock with what is `real` as processes; `options`: timescale, broker.
+    """Run `plan` paced by the wall clock with what is `real` as processes; `options`: timescale, broker,
+    nodes_as.
 
     Raises what `clawsim.live.run.run_live` does, OSError for `out`, and KeyboardInterrupt when it was told to end; then
     `events.jsonl` holds what happened so far.

@@ -1,7 +1,12 @@
-"""The command `firmware`: run a node as a process or on an emulated board, check its file, look into its flash."""
+"""The command `firmware`: run a node as a process or on an emulated board, check its configuration, look into its
+flash; build, flash and watch boards."""
 
 import json
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -13,6 +18,8 @@ from firmware.hosting.program import version_option
 
 if TYPE_CHECKING:
     from firmware.hosts.settings import NodeSettings
+
+EXIT_USAGE, EXIT_MISSING, EXIT_INTERRUPTED = 2, 3, 130
 
 app = typer.Typer(
     help="A Clawland sensor node (MicroClaw, PicoClaw) as a process of this machine: the firmware that boards run, "
@@ -37,6 +44,22 @@ Format = Annotated[
     str,
     typer.Option(envvar="CLAWLAND_LOG_FORMAT", help=f"{FORMATS[0]} for people, or {FORMATS[1]} lines."),
 ]
+
+
+Port = Annotated[
+    str,
+    typer.Option(
+        help="The board's port: /dev/ttyACM0, socket://host:port, or what else pyserial opens.", metavar="URL"
+    ),
+]
+Wait = Annotated[float, typer.Option(min=0, max=3600, help="Seconds to wait for the port to be there.")]
+
+
+class Kind(StrEnum):
+    """The boards that there is a host for."""
+
+    esp32 = "esp32"
+    pico_w = "pico-w"
 
 
 @app.command()
@@ -64,6 +87,8 @@ def run(
     from firmware.hosts.process import run_node
 
     settings = _load(config)
+    if settings.board is not None:
+        _usage_error(f"{config}: is a board's configuration ([board]): `firmware flash` brings it there")
     _logs(log_level, log_format, settings.id)
     run_process(run_node(settings, trace, sim_clock))
 
@@ -79,22 +104,35 @@ def check(config: Config) -> None:
 
 @app.command()
 def build(
-    config: Config,
-    out: Annotated[Path, typer.Option(help="Where to put node.json; made when it is not there.", metavar="DIR")],
+    out: Annotated[Path, typer.Option(help="Where to put it; made when it is not there.", metavar="DIR")],
+    board: Annotated[
+        Kind | None,
+        typer.Option(help="Build the firmware for these boards: main.py, .mpy files, manifest.json."),
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(help="Make of this node's TOML file the node.json of a board.", metavar="FILE"),
+    ] = None,
 ) -> None:
-    """Make of a configuration what a board reads: node.json, which holds the node's key.
+    """Build the firmware for boards (--board), or of one node's configuration what a board reads (--config).
 
-    A MicroPython process runs it so: micropython -m firmware.hosts.micro.linux DIR/node.json
+    One bundle serves all boards of a kind, and the same sources give the same bytes; `firmware flash` builds it by
+    itself, so that this is for whoever wants to keep or compare one. node.json holds the node's key; a MicroPython
+    process runs it so: micropython -m firmware.hosts.micro.linux DIR/node.json
     """
     from firmware.hosts.build import write_node
+    from firmware.hosts.bundle import build_bundle
 
-    try:
-        path = write_node(_load(config), config, out)
-    except ConfigError as error:
-        _usage_error(str(error))
-    except OSError as error:
-        _usage_error(f"{error.filename}: cannot be written: {error.strerror}")
-    print(f"{path}: keep it to yourself, it holds the node's key")
+    if board is None and config is None:
+        _usage_error("say what to build: --board KIND, --config FILE, or both")
+    with _telling():
+        if board is not None:
+            bundle = build_bundle(board.value, out)
+            size = f"{len(bundle.files)} files, {bundle.size >> 10} KB"
+            print(f"{out}: firmware {bundle.firmware} for {board.value}, {size}")
+        if config is not None:
+            path = write_node(_load(config), config, out)
+            print(f"{path}: keep it to yourself, it holds the node's key")
 
 
 @app.command()
@@ -118,7 +156,7 @@ def emulate(
 
     Each line is a node and a socket:// URL, which a gateway takes as a serial port. The gateway of a board is whoever
     connects there, so [gateway] in the FILE gives but its id, and [discovery] nothing. The board's flash is the file
-    board.memory in the node's data directory; `firmware flash` reads it, and it outlives the board.
+    board.memory in the node's data directory; `firmware inspect` reads it, and it outlives the board.
     Exit codes: 0 switched off, 2 bad configuration, 3 something is missing or taken, or all boards have died.
     """
     from firmware.hosting.lifecycle import run_process
@@ -133,7 +171,73 @@ def emulate(
 
 
 @app.command()
-def flash(data: Annotated[Path, typer.Argument(help="The node's data directory.", metavar="DIR")]) -> None:
+def flash(
+    config: Config,
+    port: Port,
+    bundle: Annotated[
+        Path | None, typer.Option(help="What `firmware build` made, instead of a fresh build.", metavar="DIR")
+    ] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Put the main.py of another program aside.")] = False,
+    wait: Wait = 10.0,
+) -> None:
+    """Bring firmware, configuration and key to a board with MicroPython, restart it, and show its hello.
+
+    The new firmware is copied beside the one that runs, read back and compared, and only then put in its place; if it
+    does not say hello the old one runs again. Readings on the board's flash stay.
+
+    Example: firmware flash --config sensor-01.toml --port /dev/ttyACM0
+    """
+    from firmware.hosts.build import node_json
+    from firmware.hosts.bundle import build_bundle, read_bundle
+    from firmware.hosts.flashing import flash as bring
+    from firmware.hosts.monitor import told
+    from firmware.hosts.port import need_libraries
+
+    settings = _load(config)
+    with _telling(), tempfile.TemporaryDirectory() as work:
+        if settings.board is None:
+            _usage_error(f"{config}: has no [board] table: see `firmware example --board`")
+        need_libraries()
+        node = node_json(settings, config)
+        built = read_bundle(bundle) if bundle is not None else build_bundle(settings.board["kind"], Path(work))
+        print(told(bring(port, built, node, print, wait, replace)))
+
+
+@app.command()
+def monitor(port: Port, wait: Wait = 10.0) -> None:
+    """Show what a board says, line by line, until Ctrl-C; a port that vanishes is opened again when it is back."""
+    from firmware.hosts.monitor import monitor as watch
+    from firmware.hosts.port import need_libraries
+
+    with _telling(), suppress(KeyboardInterrupt):
+        need_libraries()
+        watch(port, lambda line: print(line, flush=True), wait)
+
+
+@app.command()
+def bench(
+    port: Annotated[
+        str | None, typer.Option(help="A board that was flashed, instead of this Python.", metavar="URL")
+    ] = None,
+    micropython: Annotated[
+        Path | None, typer.Option(help="The interpreter that `make boards` builds.", metavar="PROGRAM")
+    ] = None,
+    wait: Wait = 10.0,
+) -> None:
+    """Measure what the node costs where it runs: RAM, and processor time for each message.
+
+    Example: firmware bench --micropython .cache/boards/micropython
+    """
+    from firmware.hosts.measuring import measure, shown
+
+    if port is not None and micropython is not None:
+        _usage_error("--port and --micropython exclude each other")
+    with _telling():
+        print(shown(measure(port, micropython, wait)))
+
+
+@app.command()
+def inspect(data: Annotated[Path, typer.Argument(help="The node's data directory.", metavar="DIR")]) -> None:
     """Print as JSON what a node's flash holds: its slots and the readings that no gateway has acknowledged."""
     from firmware.hosts.flash import read_flash
 
@@ -145,11 +249,14 @@ def flash(data: Annotated[Path, typer.Argument(help="The node's data directory."
 
 
 @app.command()
-def example() -> None:
+def example(
+    board: Annotated[bool, typer.Option("--board", help="Of a board instead of a process.")] = False,
+) -> None:
     """Print an example of a configuration file."""
+    from firmware.hosts.board_settings import BOARD_EXAMPLE
     from firmware.hosts.settings import EXAMPLE
 
-    print(EXAMPLE, end="")
+    print(BOARD_EXAMPLE if board else EXAMPLE, end="")
 
 
 def _load(config: Path) -> "NodeSettings":
@@ -161,6 +268,24 @@ def _load(config: Path) -> "NodeSettings":
         _usage_error(str(error))
 
 
+@contextmanager
+def _telling() -> Iterator[None]:
+    """What can go wrong with configurations, bundles and ports, in a line; exit code 2 for the first, else 3."""
+    from firmware.hosts.bundle import BundleError
+    from firmware.hosts.port import PortError
+
+    try:
+        yield
+    except ConfigError as error:
+        _usage_error(str(error))
+    except (BundleError, PortError) as error:
+        _usage_error(str(error), EXIT_MISSING)
+    except OSError as error:
+        _usage_error(f"{error.filename}: cannot be written: {error.strerror}")
+    except KeyboardInterrupt:
+        _usage_error("interrupted", EXIT_INTERRUPTED)
+
+
 def _logs(level: str, style: str, who: str) -> None:
     try:
         check_log_options(level, style)
@@ -169,9 +294,9 @@ def _logs(level: str, style: str, who: str) -> None:
     configure_logs(level, style, node=who)
 
 
-def _usage_error(message: str) -> NoReturn:
+def _usage_error(message: str, code: int = EXIT_USAGE) -> NoReturn:
     print(f"error: {message}", file=sys.stderr)
-    raise SystemExit(2)
+    raise SystemExit(code)
 
 
 def main() -> None:

@@ -26,8 +26,19 @@ BOARD_MODULES = {
 }  # fmt: skip
 # What hosts may use beside that; clawland_* are of the interpreters that scripts/boards.sh builds.
 HOST_MODULES = {
-    "clawland_clock", "clawland_mps2", "machine", "micropython", "network", "os", "select", "socket", "time", "uctypes",
-}  # fmt: skip
+    "_onewire",
+    "clawland_clock",
+    "clawland_mps2",
+    "clawland_process",
+    "machine",
+    "micropython",
+    "network",
+    "os",
+    "select",
+    "socket",
+    "time",
+    "uctypes",
+}
 
 # What a tier must never load, however indirectly.
 CLOUD_AND_SIMULATOR = {"fastapi", "starlette", "uvicorn", "sqlalchemy", "simpy", "numpy", "matplotlib", "networkx"}

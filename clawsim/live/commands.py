@@ -6,7 +6,8 @@ from pathlib import Path
 
 from clawsim.live.deploy import LOOPBACK, Deployment
 from clawsim.live.machines import Command
-from clawsim.live.options import Broker
+from clawsim.live.micropython import HEAP, interpreter
+from clawsim.live.options import Broker, NodesAs
 from clawsim.live.processes import python_command
 from clawsim.scenario.plan import FLEET, HUB, GatewayPlan, NodePlan
 
@@ -40,9 +41,15 @@ def gateway_command(
     return _daemon("nanoclaw.cli", deployment.write_gateway(gateway, hub_port, own_port, broker))
 
 
-def node_command(deployment: Deployment, node: NodePlan, home_port: int) -> Command:
-    """A node whose home is reached at ``home_port``."""
-    return _daemon("firmware.cli", deployment.write_node(node, home_port))
+def node_command(deployment: Deployment, node: NodePlan, home_port: int, nodes_as: NodesAs) -> Command:
+    """A node whose home is reached at ``home_port``.
+
+    :class:`~clawsim.live.deploy.DeployError` for one that cannot run on MicroPython, and when there is none."""
+    if nodes_as == "cpython":
+        return _daemon("firmware.cli", deployment.write_node(node, home_port))
+    config = str(deployment.write_board(node, home_port))
+    run = ("env", "MICROPYPATH=.frozen", interpreter(), "-X", f"heapsize={HEAP}", "-m", "firmware.hosts.micro.linux")
+    return lambda trace: [*run, config, str(trace), "--sim-clock"]
 
 
 def _daemon(module: str, config: Path) -> Command:

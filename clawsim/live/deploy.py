@@ -22,8 +22,13 @@ from typing import Any
 
 import tomli_w
 
+from clawsim.live.micropython import MOST_READINGS
+from clawsim.randomness import stream
 from clawsim.scenario.plan import FLEET, GatewayPlan, NodePlan, Plan
 from clawsim.sealing import inventory_of, sealed_by, sealing_name, sealing_nodes, sensitive
+from firmware.hosting.config import ConfigError
+from firmware.hosts.build import write_node
+from firmware.hosts.settings import load_settings
 from firmware.wire.auth import KEY_BYTES, mqtt_password
 
 LOOPBACK = "127.0.0.1"
@@ -194,7 +199,23 @@ class Deployment:
 
     def write_node(self, node: NodePlan, gateway_port: int) -> Path:
         """The configuration of one node, whose home is reached at ``gateway_port``."""
-        document = {
+        return self._write_config(node.id, self._node_document(node, gateway_port))
+
+    def write_board(self, node: NodePlan, gateway_port: int) -> Path:
+        """The same for MicroPython; :class:`DeployError` for what it cannot do."""
+        document = self._node_document(node, gateway_port)
+        document["node"]["seed"] = stream(self.plan.seed, node.id, "board").getrandbits(30)
+        document["node"]["backlog_readings"] = min(node.backlog_readings, MOST_READINGS)
+        path = self._write_config(node.id, document)
+        directory = path.parent / node.id
+        directory.mkdir(mode=0o700, exist_ok=True)
+        try:
+            return write_node(load_settings(path), path, directory)
+        except ConfigError as error:
+            raise DeployError(f"{node.id} cannot run on MicroPython: {error}") from None
+
+    def _node_document(self, node: NodePlan, gateway_port: int) -> dict[str, Any]:
+        return {
             "node": {
                 "id": node.id,
                 "fleet": self.fleet_id,
@@ -211,7 +232,6 @@ class Deployment:
             "discovery": {"interface": LOOPBACK},
             "sensors": [self._sensor(sensor) for sensor in node.sensors],
         }
-        return self._write_config(node.id, document)
 
     def _backup(self, gateway: GatewayPlan) -> dict[str, Any]:
         """The second uplink. For good it is left out: which of the machine's interfaces it is, nobody here can say."""

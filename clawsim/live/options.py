@@ -12,6 +12,7 @@ from clawsim.trace import TraceEvent
 from clawsim.verdict import MOST_LAG_MS
 
 Broker = Literal["embedded", "mosquitto"]
+NodesAs = Literal["cpython", "micropython"]
 
 
 def _ignore(_: Any) -> None:
@@ -30,6 +31,7 @@ class LiveOptions:
     run_dir: Path
     timescale: float = 30.0
     broker: Broker = "embedded"
+    nodes_as: NodesAs = "cpython"
     real: frozenset[str] | None = None
     sink: Callable[[TraceEvent], None] = _ignore
     progress: Callable[[int], None] = _ignore

@@ -18,6 +18,7 @@ from clawsim.live.collect import CollectError, delivered_rows, stored_rows
 from clawsim.live.deploy import Deployment
 from clawsim.live.disk import check_room
 from clawsim.live.machines import RealFleet, RealMachine
+from clawsim.live.micropython import NoInterpreter, interpreter
 from clawsim.live.options import LiveOptions, LiveResult
 from clawsim.live.pace import lag_p99_ms
 from clawsim.live.processes import ProcessFailed, Supervisor
@@ -54,6 +55,8 @@ async def run_live(plan: Plan, log: EventLog, options: LiveOptions) -> LiveResul
     real = everything(plan) if options.real is None else options.real
     if options.broker == "mosquitto" and not _which("mosquitto"):
         raise MissingProgram("the broker Mosquitto is not installed: apt-get install mosquitto")
+    if options.nodes_as == "micropython":
+        _need_interpreter()
     deployment = Deployment(plan, options.run_dir, _virtual_keys(plan, real))
     deployment.prepare()
     plan = replace(plan, fleet_id=deployment.fleet_id)
@@ -76,6 +79,13 @@ def _virtual_keys(plan: Plan, real: frozenset[str]) -> dict[str, bytes]:
         return {}
     sealing = {sealing_name(node) for node in sealing_nodes(plan)}
     return {device: secret(plan.seed, device) for device in (everything(plan) - {HUB, FLEET}) | sealing}
+
+
+def _need_interpreter() -> None:
+    try:
+        interpreter()
+    except NoInterpreter as error:
+        raise MissingProgram(str(error)) from None
 
 
 def _which(program: str) -> str | None:

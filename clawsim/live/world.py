@@ -25,6 +25,7 @@ from clawsim.live.deploy import LOOPBACK, Deployment
 from clawsim.live.faults import LiveFaultBoard
 from clawsim.live.links import ProxyLink
 from clawsim.live.machines import Command, RealFleet, RealGateway, RealMachine, RealNode
+from clawsim.live.micropython import remarks
 from clawsim.live.operator import LiveOperator
 from clawsim.live.options import LiveOptions
 from clawsim.live.pace import Pace
@@ -80,7 +81,7 @@ class LiveWorld(VirtualWorld):
         self.cables: list[RealCable] = []
         self.failures: list[str] = []
         self.complaint = ""
-        self.remarks: list[str] = []
+        self.remarks = remarks(plan, real) if options.nodes_as == "micropython" else []
         _log_to_stderr()
 
     # --- making it real ---------------------------------------------------------------------------------------------
@@ -119,7 +120,7 @@ class LiveWorld(VirtualWorld):
                 self.gateways[gateway.id] = self._real(RealGateway, gateway.id, command, _point(own), gateway)
         for node in self.plan.nodes:
             if node.id in self.real:
-                command = node_command(deployment, node, self.proxies[node.gateway].port)
+                command = node_command(deployment, node, self.proxies[node.gateway].port, self.options.nodes_as)
                 self.nodes[node.id] = self._real(RealNode, node.id, command, lambda _: None, node)
         self.machines = {HUB: self.hub, FLEET: self.fleet, **self.gateways, **self.nodes}
 

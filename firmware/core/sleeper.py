@@ -38,6 +38,11 @@ class SleepingNode(NodeCore):
         super().__init__(config, flash, rng, now_ms)
         self.presence.heartbeat_ms = self.heartbeat_interval_ms(self.presence.heartbeat_ms)
 
+    def resumed(self, unheard_ms: int, now_ms: int) -> None:
+        """RAM was lost in a sleep, and at its end nothing was heard for `unheard_ms`: a lost gateway stays lost."""
+        self.link.heard_ms = now_ms - unheard_ms
+        self.link.scan_due_ms = max(self.link.heard_ms + self.link.silent_ms + 1, now_ms + self._listen_ms)
+
     def link_up(self, port: str, now_ms: int) -> None:
         """Connected: tell, hand over, and listen for a while."""
         self._listen_until_ms = now_ms + self._listen_ms

@@ -14,6 +14,7 @@ class Sensors:
         part that speaks for itself both are None."""
         self._wiring = wiring
         self._waiting: list = []  # [part, indexes, why it did not begin] under way
+        self.has_speakers = any([entry[1] is None for entry in wiring])
         self._speakers = [(index, entry[0]) for index, entry in enumerate(wiring) if entry[1] is None]
 
     def start(self, index: int, now_ms: int) -> None:

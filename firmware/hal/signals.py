@@ -64,9 +64,9 @@ class Signal(ABC):
         del from_ms
         return iter(())
 
+    @abstractmethod
     def portable(self) -> list[Any]:
         """The signal for a board (``firmware.hosts.micro.signals``). Raises :class:`SignalError` where it has none."""
-        raise SignalError("a board cannot make noise: leave `noise` out, or run the node with `firmware run`")
 
 
 class Constant(Signal):
@@ -157,6 +157,9 @@ class Noisy(Signal):
     def instants(self, from_ms: int = 0) -> Iterator[tuple[int, Value]]:
         for t_ms, value in self._under.instants(from_ms):
             yield t_ms, int(value) + self._noise_at(t_ms)
+
+    def portable(self) -> list[Any]:
+        return ["noisy", self._under.portable(), self._micro, self._key.hex()]
 
     def _noise_at(self, t_ms: int) -> int:
         digest = blake2b(_TIME_FORMAT.pack(t_ms), digest_size=_NOISE_FORMAT.size, key=self._key).digest()

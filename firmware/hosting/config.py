@@ -97,6 +97,13 @@ class Table:
         """An integer from `low` to `high`, or None when the key is absent."""
         return self.integer(key, low, high) if self.has(key) else None
 
+    def integers(self, key: str, count: int) -> list[int]:
+        """A list of `count` integers."""
+        value = self._get(key, _REQUIRED, str)
+        if not isinstance(value, list) or len(value) != count or any(type(each) is not int for each in value):
+            raise self.fail(key, f"must be {count} integers in brackets, not {_shown(value)}")
+        return value
+
     def boolean(self, key: str, default: bool = _REQUIRED) -> bool:
         """true or false."""
         value = self._get(key, default, _truth)

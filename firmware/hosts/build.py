@@ -11,6 +11,8 @@ from firmware.hosts.micro.ring import SECTOR_BYTES
 from firmware.hosts.settings import NodeSettings
 
 NODE_FILE = "node.json"
+BOARD_FLASH = "clawland.flash"
+"""The ring's directory on a board, where no flashing touches it."""
 MAX_BACKLOG_READINGS = 500
 """More than an hour at one in 10 s: the heap of a board holds each of them."""
 _READING_BYTES = 128
@@ -21,6 +23,8 @@ _SPARE_SECTORS = 4
 
 def node_json(settings: NodeSettings, source: Path) -> dict[str, Any]:
     """The settings as a board reads them; raises `ConfigError` about `source` for what no board can do."""
+    if settings.board is not None and settings.sync:
+        raise ConfigError(f"{source}: node.sync: a board always waits for its flash")
     core = {**settings.core, "key": settings.core["key"].hex()}
     if core.pop("seal_block", None) and settings.sealing_key is not None:
         core["sealing_key"] = settings.sealing_key.hex()
@@ -36,8 +40,9 @@ def node_json(settings: NodeSettings, source: Path) -> dict[str, Any]:
     return {
         "core": core,
         "signals": [_portable(settings, index, source) for index in range(len(settings.signals))],
+        **({} if settings.board is None else {"board": settings.board}),
         "flash": {
-            "directory": str(settings.data.resolve()),
+            "directory": str(settings.data.resolve()) if settings.board is None else BOARD_FLASH,
             "sectors": flash_sectors(core["backlog_readings"]),
             "sector_bytes": SECTOR_BYTES,
         },

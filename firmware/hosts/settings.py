@@ -11,6 +11,7 @@ from firmware.hal.recording import RecordingError
 from firmware.hal.signals import Signal, SignalError, signal_from_spec
 from firmware.hosting.config import ConfigError, Table, load_toml
 from firmware.hosting.tls import PinnedTls
+from firmware.hosts.board_settings import load_board
 from firmware.wire.ids import valid_metric
 from firmware.wire.lora import frame_key
 
@@ -102,6 +103,8 @@ class NodeSettings:
     sample_until_ms: int | None
     concentrator: tuple[str, int] | None = None
     """Of a node on the radio: host and port of the gateway's port for concentrators."""
+    board: dict[str, Any] | None = None
+    """What `firmware.hosts.board_settings` found; then there are no signals."""
 
     @property
     def id(self) -> str:
@@ -116,6 +119,8 @@ def load_settings(file: Path) -> NodeSettings:
     on_radio = root.has("lora")
     if on_radio and root.has("gateway"):
         raise root.fail("lora", "a node on the radio has no [gateway]: whichever hears it forwards")
+    board = root.table("board") if root.has("board") else None
+    parts = root.tables("parts") if board is not None else []
     root.finish()
     if not sensors:
         raise root.fail("sensors", "a node needs at least one [[sensors]] table")
@@ -135,8 +140,8 @@ def load_settings(file: Path) -> NodeSettings:
     settings = NodeSettings(
         core=core,
         sealing_key=sealing_key,
-        signals=tuple(_signal(table, sensor) for table, sensor in zip(sensors, core["sensors"], strict=True)),
-        data=node.path("data"),
+        signals=tuple(_signals(sensors, core["sensors"]) if board is None else ()),
+        data=node.path("data") if board is None else file.parent,
         sync=node.boolean("sync", False),
         tls=_tls(gateway),
         bind_address=gateway.text("bind_address", ""),
@@ -145,8 +150,9 @@ def load_settings(file: Path) -> NodeSettings:
         seed=_seed(node),
         sample_until_ms=node.optional_integer("sample_until_ms", 0, _MAX_MS),
         concentrator=_concentrator(lora) if on_radio else None,
+        board=None if board is None else load_board(board, parts, sensors),
     )
-    for table in (node, gateway, discovery, lora, *sensors, *rules):
+    for table in (node, gateway, discovery, lora, *sensors, *rules, *([board] if board else [])):
         table.finish()
     return settings
 
@@ -263,6 +269,10 @@ def _refuse_repeats(tables: list[Table], sensors: list[dict[str, Any]]) -> None:
         if sensor["metric"] in seen:
             raise table.fail("metric", f"{sensor['metric']!r} is measured twice")
         seen.add(sensor["metric"])
+
+
+def _signals(tables: list[Table], sensors: list[dict[str, Any]]) -> list[Signal]:
+    return [_signal(table, sensor) for table, sensor in zip(tables, sensors, strict=True)]
 
 
 def _signal(table: Table, sensor: dict[str, Any]) -> Signal:

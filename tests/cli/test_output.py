@@ -110,6 +110,7 @@ def test_junit_of_a_run_with_an_expectation_that_proves_nothing_calls_the_run_in
     [
         (TINY.replace("5 min", "5"), [], "scenario.yaml:3:11: duration: a duration needs a unit"),
         (TINY, ["--timescale", "3"], "--timescale: only with --world live"),
+        (TINY, ["--nodes-as", "micropython"], "--nodes-as: only with --world live"),
         (TINY, ["--real", "nobody"], "--real: nothing is called 'nobody'"),
         (TINY, ["--out", "/proc/none"], "--out /proc/none: "),
     ],

@@ -1,4 +1,5 @@
-"""One body of claims, two worlds: every test that takes `world` runs against both."""
+"""One body of claims, two worlds: every test that takes `world` runs against both, and where nodes fail also against
+nodes on MicroPython."""
 
 from __future__ import annotations
 
@@ -13,6 +14,9 @@ SCENARIOS = ("upload", "command", "cloud-outage", "gateway-failover", "node-fail
 LONGEST = pytest.mark.timeout(3600 if FULL else 300)
 """A test may have to wait for every run that was begun before its own."""
 LIVE = pytest.param("live", marks=[pytest.mark.live, LONGEST])
+MICROPYTHON = pytest.param("micropython", marks=[pytest.mark.live, LONGEST])
+ON_MICROPYTHON = SCENARIOS if FULL else ("node-failure",)
+"""The scenarios that also run with nodes on MicroPython: the one in which power fails, and all under CLAWSIM_FULL=1."""
 MOSQUITTO = ("cloud-outage", "gateway-failover")
 """The scenarios that also run on the real broker; all of them under CLAWSIM_FULL=1."""
 MIXTURES = (("fleet",), ("hub",), ("gateways",), ("nodes",), ("gateway-01", "sensor-01"))
@@ -42,7 +46,18 @@ def _needed(item: pytest.Item) -> list[Spec]:
     return [Spec(scenario, call.params["world"])] if scenario and "world" in call.params else []
 
 
-@pytest.fixture(params=["virtual", LIVE])
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves out the runs on MicroPython that are for the long counts."""
+    unwanted = {item for item in items if any(_is_long(spec) for spec in _needed(item))}
+    config.hook.pytest_deselected(items=list(unwanted))
+    items[:] = [item for item in items if item not in unwanted]
+
+
+def _is_long(spec: Spec) -> bool:
+    return spec.world == "micropython" and spec.scenario not in ON_MICROPYTHON
+
+
+@pytest.fixture(params=["virtual", LIVE, MICROPYTHON])
 def world(request: pytest.FixtureRequest) -> str:
     """Both worlds, one after the other."""
     return str(request.param)

@@ -20,7 +20,8 @@ LONGEST_S = 240
 
 @dataclass(frozen=True)
 class Spec:
-    """What is run: `scenario` is a file's name; `world` virtual, live, or mixed with `real` parts."""
+    """What is run: `scenario` is a file's name; `world` virtual, live, mixed with `real` parts, or micropython: live
+    with nodes that have the heap of a board."""
 
     scenario: str
     world: str = "virtual"
@@ -36,7 +37,8 @@ class Spec:
 
     def arguments(self) -> list[str]:
         """For `clawsim run`."""
-        world = ["--world", "live", "--timescale", "30", "--broker", self.broker] if self.world == "live" else []
+        live = ["--world", "live", "--timescale", "30", "--broker", self.broker]
+        world = {"live": live, "micropython": [*live, "--nodes-as", "micropython"]}.get(self.world, [])
         real = [part for name in self.real for part in ("--real", name)]
         return [str(self.file), *world, *real, *(part for one in self.overrides for part in ("--set", one))]
 

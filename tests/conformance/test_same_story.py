@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from tests.conformance.conftest import LONGEST, SCENARIOS, brokers, mixtures
+from tests.conformance.conftest import LONGEST, ON_MICROPYTHON, SCENARIOS, brokers, mixtures
 from tests.conformance.runs import CLAWSIM, Rehearsal, Runs, Spec
 
 pytestmark = [pytest.mark.live, LONGEST]
@@ -22,6 +22,11 @@ def _assert_same_story(one: Rehearsal, other: Rehearsal) -> None:
 
 @pytest.mark.parametrize("spec", [Spec(name, "live") for name in SCENARIOS], ids=str)
 def test_the_live_world_tells_the_story_of_the_virtual_one(runs: Runs, spec: Spec) -> None:
+    _assert_same_story(runs.get(Spec(spec.scenario)), runs.get(spec))
+
+
+@pytest.mark.parametrize("spec", [Spec(name, "micropython") for name in ON_MICROPYTHON], ids=str)
+def test_nodes_on_micropython_live_the_same_story(runs: Runs, spec: Spec) -> None:
     _assert_same_story(runs.get(Spec(spec.scenario)), runs.get(spec))
 
 

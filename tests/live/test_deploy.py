@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from clawsim.live.deploy import Addresses, DeployError, Deployment
+from clawsim.live.micropython import VARIABLE, NoInterpreter, interpreter
 from firmware.hosts.settings import load_settings
 from firmware.wire.auth import mqtt_password
 from fleet.host import inventory
@@ -29,6 +30,29 @@ def test_every_file_is_its_owners_alone(tmp_path: Path) -> None:
     deployed(tmp_path / "run")
     for path in tmp_path.rglob("*"):
         assert not path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO), path
+
+
+def test_a_node_on_micropython_is_given_what_a_board_can_hold_and_all_is_its_owners_alone(tmp_path: Path) -> None:
+    deployment = deployed(tmp_path / "run")
+    noisy = replace(TEMP, signal={**TEMP.signal, "noise": 0.2, "seed": 5})
+    path = deployment.write_board(node(1, sensors=(noisy,)), 1002)
+    found = json.loads(path.read_text())
+    assert found["core"]["backlog_readings"] == 100
+    assert found["signals"][0][0] == "noisy"
+    assert found["core"]["key"] == deployment.keys["sensor-01"].hex()
+    assert deployment.write_board(node(1, sensors=(noisy,)), 1002) == path, "and again after a restart"
+    for each in tmp_path.rglob("*"):
+        assert not each.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO), each
+    steps = [{"at_ms": at_ms, "value": 1} for at_ms in range(201)]
+    long = replace(TEMP, signal={"kind": "steps", "steps": steps, "exp": 2, "type": "number"})
+    with pytest.raises(DeployError, match=r"sensor-01 cannot run on MicroPython: .*201 values are more"):
+        deployment.write_board(node(1, sensors=(long,)), 1002)
+
+
+def test_without_its_interpreter_a_run_on_micropython_says_how_to_get_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, "/nowhere/micropython")
+    with pytest.raises(NoInterpreter, match=f"{VARIABLE} names /nowhere/micropython.*make boards"):
+        interpreter()
 
 
 def test_every_key_is_another_and_none_comes_from_the_seed(tmp_path: Path) -> None:

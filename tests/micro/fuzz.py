@@ -10,7 +10,8 @@ import sys
 
 from firmware.core.lora import LoraNode
 from firmware.core.node import NodeCore
-from firmware.hosts.micro import ring
+from firmware.drivers import Fault, dht22, gps, scd4x
+from firmware.hosts.micro import clock, esp32, ring
 from firmware.wire import auth, cbor, lora, lora_contents, mdns, messages, mqtt, rules, serial, topics
 from firmware.wire.serial_session import NodeSession
 
@@ -28,6 +29,8 @@ SAMPLES = (
     b"\xa2\x00\x88\x11\x07\x19\x01\x77\x00\x01\x82\x64note\x60\x82\x05\x01\x20\x03\x85\x1a\x00\x04\xb7\x08\x00\x05\x00\x02",
     b"\xa2\x00\x83\x03\x02\x41\x0a\x02\x84\x01\x62c1\x19\xea\x60\x00",
     b"\x20\x02\x00\x00\x90\x03\x00\x01\x00\x30\x05\x00\x01t{}\x32\x07\x00\x01t\x00\x01{}\x40\x02\x00\x01\xd0\x00",
+    b"$GPRMC,123519,A,4807.038,N,01131.000,E,022.4,084.4,230394,003.1,W*6A\r\n",
+    b"\x02\x58\x7c\x66\x67\xf3\x5e\xb9\x3c",
     b"\x12\x34\x84\x00\x00\x01\x00\x02\x00\x00\x00\x00\x09_clawland\x04_tcp\x05local\x00\x00\x0c\x00\x01\xc0\x0c\x00\x0c"
     b"\x00\x01\x00\x00\x00\x78\x00\x04\x01g\xc0\x0c\xc0\x2e\x00\x21\x00\x01\x00\x00\x00\x78\x00\x08\x00\x00\x00\x00\x07"
     b"\x5b\x01h\x00",
@@ -67,6 +70,29 @@ def spoil(data: bytes) -> bytes:
     return data
 
 
+class Bytes:
+    """A part, an interface and a memory that say `data`, whatever they are asked."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+    def read(self, size: int):
+        data, self.data = self.data, b""
+        return data or None
+
+    def writeto(self, address: int, data: bytes) -> None:
+        pass
+
+    def readfrom(self, address: int, size: int) -> bytes:
+        return (self.data + bytes(size))[:size]
+
+    def RTC(self):
+        return self
+
+    def memory(self) -> bytes:
+        return self.data
+
+
 class Parsers:
     """Every place where a stranger's bytes arrive."""
 
@@ -97,6 +123,7 @@ class Parsers:
         answers.query()
         self._links(data, now_ms)
         self._radio(data, now_ms)
+        self._parts(data, now_ms)
         for topic in (RECEIVED, COMMAND, "clawland/x", ""):
             topics.split(topic)
             self.core.receive("up", topic, data, now_ms)
@@ -122,6 +149,28 @@ class Parsers:
         for output in core.take_outputs():
             if type(output).__name__ == "Store" and output[0] is not None:
                 core.stored(output[0], now_ms)
+
+    def _parts(self, data: bytes, now_ms: int) -> None:
+        """What parts on the board say, and what lies in its memory."""
+        part = Bytes(data)
+        try:
+            clock.RunClock(lambda: 0, json.loads(data))
+        except ValueError:
+            pass
+        esp32.recall(part)
+        receiver, air = gps.Gps(part), scd4x.Scd4x(part, lambda ms: None)
+        receiver.begin(now_ms)
+        part.data = data
+        air.begin(now_ms)
+        for read in (receiver.read, air.read, air.read, air.read):
+            try:
+                read(now_ms)
+            except (Fault, OSError):
+                pass
+        try:
+            dht22._bytes(list(data[:99]))
+        except Fault:
+            pass
 
     def _links(self, data: bytes, now_ms: int) -> None:
         for login in (b"", b"\x20\x02\x00\x00\x90\x03\x00\x01\x00"):

@@ -13,6 +13,7 @@ from tests.micro import boards
 from tests.micro.test_ring import READING, Chip
 from tests.nanoclaw_host.rig import node_config, write_key
 
+STEPS = "[" + ",".join(f"{{at_ms = {n}, value = {n % 9}}}" for n in range(201)) + "]"
 MORE = "backlog_readings = 100"
 
 
@@ -36,7 +37,7 @@ def test_a_board_reads_the_settings_as_json_that_only_its_owner_may_read(config:
     [
         (MORE, "backlog_readings = 501", "node.backlog_readings: must be at most 500 on a board, not 501"),
         (MORE, f'{MORE}\nseed = "s"', "node.seed: must be an integer on a board"),
-        ("period_ms = 600000", "period_ms = 600000, noise = 0.1", "sensors[0].signal: a board cannot make noise"),
+        ('kind = "sine"', f'kind = "steps", steps = {STEPS}', "sensors[0].signal: 201 values are more than a board"),
     ],
 )
 def test_what_no_board_can_do_names_the_key(config: Path, old: str, new: str, message: str) -> None:

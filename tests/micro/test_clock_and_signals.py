@@ -4,7 +4,7 @@ from itertools import islice
 from typing import Any
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from firmware.hal.signals import SignalError, signal_from_spec
@@ -66,6 +66,12 @@ def test_steps_are_the_same(at: list[int], steps: dict[int, int]) -> None:
     agree({"kind": "steps", "steps": [{"at_ms": t, "value": steps[t]} for t in sorted(steps)]}, at + sorted(steps))
 
 
+@given(times, st.sampled_from([0.001, 0.5, 40.0]), st.integers(-(2**63), 2**63 - 1))
+@settings(max_examples=10)
+def test_noise_is_the_same(at: list[int], noise: float, seed: int) -> None:
+    agree({"kind": "ramp", "from": -3, "to": 30, "at_ms": 9, "over_ms": 10**6, "noise": noise, "seed": seed}, at)
+
+
 @given(st.lists(st.integers(0, 1000), min_size=2, max_size=6, unique=True), st.booleans(), st.integers(0, 5000))
 def test_a_series_is_pushed_at_its_own_instants(times_ms: list[int], loop: bool, from_ms: int) -> None:
     from firmware.hal.signals import Series
@@ -83,9 +89,6 @@ def test_a_series_is_pushed_at_its_own_instants(times_ms: list[int], loop: bool,
 
 
 def test_what_a_board_cannot_do_is_said_when_its_configuration_is_built() -> None:
-    noisy = {"kind": "constant", "value": 1, "exp": 2, "type": "number", "noise": 0.5, "seed": 1}
-    with pytest.raises(SignalError, match="cannot make noise"):
-        signal_from_spec(noisy).portable()
     steps = [{"at_ms": at_ms, "value": 1} for at_ms in range(201)]
     with pytest.raises(SignalError, match="room"):
         signal_from_spec({"kind": "steps", "steps": steps, "exp": 2, "type": "number"}).portable()

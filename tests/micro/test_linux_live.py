@@ -88,6 +88,18 @@ async def test_a_board_whose_starter_dies_does_not_stay_behind(running: MicroRig
         assert await running.node.child.wait() == 0
 
 
+async def test_sigterm_ends_a_board_cleanly_and_its_flash_is_for_one_process_at_a_time(running: MicroRig) -> None:
+    await eventually(lambda: len(running.produced()) >= 2, "the first readings")
+    path = running.directory / "build" / "node.json"
+    second = await asyncio.to_thread(boards.run, "-m", "firmware.hosts.micro.linux", path)
+    assert second.returncode == 3
+    assert second.stderr == f"error: {running.node_data} is in use by another process\n"
+    assert await running.node.terminate() < 5
+    assert running.node.child.returncode == 0
+    assert "Traceback" not in running.node.log.read_text()
+    assert running.accounted(running.produced())
+
+
 async def more_readings(running: MicroRig, count: int) -> None:
     """Wait until the node has read so many more."""
     wanted = len(running.produced()) + count

@@ -10,14 +10,15 @@ import pytest
 
 from firmware.hosts.build import write_node
 from firmware.hosts.settings import load_settings
+from tests.conftest import FULL
 from tests.micro import boards
 from tests.micro.desk import Desk
 from tests.micro.emulated import EmulatedBoard
 from tests.nanoclaw_host.rig import node_config, write_key
 
 pytestmark = pytest.mark.live
-NODES = 20
 HEAP_KB = 48  # of the board
+NODES = 100 if FULL else 20
 
 NODE = """
 import gc

@@ -26,6 +26,7 @@ from firmware.wire.auth import mqtt_password
 
 EXIT_OK, EXIT_USAGE, EXIT_MISSING = 0, 2, 3
 LATE_START_MS = 1000  # a first start may be this late on the wall and still begin a recording at its beginning
+LOCK_FILE = "flash.lock"  # the same as that of `firmware run`: neither takes the other's directory
 GC_THRESHOLD_BYTES = 8192  # collected before the heap is in pieces
 
 
@@ -88,6 +89,8 @@ class Board:
 def main(arguments: "list[str]") -> int:
     """Run one node until it is told to stop; the exit code."""
     gc.threshold(GC_THRESHOLD_BYTES)  # type: ignore[attr-defined]  # MicroPython has it
+    _stop_on_sigterm()
+    board = None
     sim_clock = "--sim-clock" in arguments
     paths = [argument for argument in arguments if argument != "--sim-clock"]
     try:
@@ -102,8 +105,20 @@ def main(arguments: "list[str]") -> int:
         if stop.message:
             print("error: " + stop.message, file=sys.stderr)
         return stop.code
-    except KeyboardInterrupt:
+    except KeyboardInterrupt:  # Ctrl-C or SIGTERM
         return EXIT_OK
+    finally:
+        if board is not None:
+            board.link.disconnect()
+
+
+def _stop_on_sigterm() -> None:
+    """SIGTERM ends the process as Ctrl-C does; another interpreter is killed by it, which costs no reading either."""
+    try:
+        from clawland_process import stop_on_sigterm
+    except ImportError:
+        return
+    stop_on_sigterm()
 
 
 def _board(config: dict, trace_path: str) -> Board:
@@ -188,7 +203,18 @@ def _open_device(config: dict) -> FileDevice:
     except OSError as error:
         if error.errno != errno.EEXIST:
             raise
+    _lock(directory)
     return FileDevice(directory + "/" + RING_FILE, config["sectors"], config["sector_bytes"])
+
+
+def _lock(directory: str) -> None:
+    """Two processes must not share one flash; where the interpreter has no locks nobody can tell."""
+    try:
+        from clawland_process import lock
+    except ImportError:
+        return
+    if not lock(directory + "/" + LOCK_FILE):
+        raise Stop(EXIT_MISSING, directory + " is in use by another process")
 
 
 if __name__ == "__main__":

@@ -27,8 +27,14 @@ class Pump:
     `free_memory_kb()`. A board with a radio also brings `radio` (see `firmware.drivers.lora_radio`).
     """
 
-    def __init__(self, core, clock, ticks_ms, board, sample_until_ms: "int | None" = None) -> None:
-        """`clock` is the core's; `ticks_ms()` is that of the wall, for the link."""
+    def __init__(
+        self, core, clock, ticks_ms, board, sample_until_ms: "int | None" = None, sensors=None, sleep=None
+    ) -> None:
+        """`clock` is the core's; `ticks_ms()` is that of the wall, for the link.
+
+        `sensors`: real parts (`firmware.drivers.sensors`) instead of the board's signals. `sleep(for_ms)` is told what
+        the core thinks of sleep; without it the host waits for the next deadline as ever.
+        """
         self.core = core
         self.restart = False  # the core wants the board to restart, and is not served any more
         self._clock = clock
@@ -36,6 +42,7 @@ class Pump:
         self._board = board
         self._radio = getattr(board, "radio", None)
         self._until_ms = sample_until_ms
+        self._sensors = sensors
         self._do = {
             Event: lambda output, now_ms: board.trace(output.kind, output.fields, now_ms),
             Send: lambda output, now_ms: board.link.send(output.topic, output.payload, ticks_ms()),
@@ -47,7 +54,7 @@ class Pump:
             Sample: self._sample,
             Alarm: lambda output, now_ms: board.alarm(output.on, output.by),
             Identify: lambda output, now_ms: board.identify(output.for_ms),
-            Sleep: lambda output, now_ms: None,  # a process waits for its next deadline anyway
+            Sleep: lambda output, now_ms: sleep and sleep(output.for_ms),
             Restart: self._on_restart,
         }
         self.settle()
@@ -63,6 +70,7 @@ class Pump:
             self.core.on_timer(now_ms)
             self.settle()
         self._push_samples(now_ms)
+        self._poll_sensors(now_ms)
         self._serve_link()
         self._serve_radio()
         found = self._board.scanner.serve(self._ticks_ms())
@@ -92,7 +100,8 @@ class Pump:
                     self._do[type(output)](output, now_ms)
 
     def _deadlines(self) -> list:
-        return [self.core.next_deadline(), self._until_ms] + [signal.due_ms for signal in self._board.signals]
+        parts_ms = None if self._sensors is None else self._sensors.next_deadline()
+        return [self.core.next_deadline(), self._until_ms, parts_ms] + [s.due_ms for s in self._board.signals]
 
     def _serve_link(self) -> None:
         for event in self._board.link.serve(self._ticks_ms()):
@@ -123,6 +132,15 @@ class Pump:
                 self.core.sampled(index, signal.take(now_ms), self._clock.now_ms())
                 self.settle()
 
+    def _poll_sensors(self, now_ms: int) -> None:
+        if self._sensors is None:
+            return
+        for index, value, reason in self._sensors.poll(now_ms):
+            if reason:
+                self._board.log("sensor %d failed: %s" % (index, reason))
+            self.core.sampled(index, value, self._clock.now_ms())
+            self.settle()
+
     def _stop_sampling(self, now_ms: int) -> None:
         self._until_ms = None
         for signal in self._board.signals:
@@ -146,6 +164,9 @@ class Pump:
 
     def _sample(self, output, now_ms: int) -> None:
         now_ms = self._clock.now_ms()
+        if self._sensors is not None:
+            self._sensors.start(output.index, now_ms)
+            return
         self.core.sampled(output.index, self._board.signals[output.index].value_at(now_ms), now_ms)
 
     def _on_restart(self, output, now_ms: int) -> None:

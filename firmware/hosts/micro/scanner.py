@@ -10,10 +10,12 @@ ASK_AGAIN_MS = 250
 QUIET_MS = 400
 _IP_MULTICAST_IF = 32  # Linux's and lwIP's; MicroPython has no name for it
 _IPPROTO_IP = 0
+_ANY = "0.0.0.0"  # noqa: S104  # to ask from
 
 
 class Scanner:
-    """One scan at a time on the interface with the IPv4 address `interface`; times are those of the wall."""
+    """One scan at a time on the interface with the IPv4 address `interface`, or where that is empty on the only one;
+    times are those of the wall."""
 
     def __init__(self, poller, reading: int, interface: str, rng, log) -> None:
         self._poller = poller
@@ -58,10 +60,10 @@ class Scanner:
     def _open(self) -> None:
         self._socket = made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         made.setblocking(False)
-        address = socket.getaddrinfo(self._interface, 0)[0][-1]
-        packed = bytes([int(part) for part in self._interface.split(".")])
-        made.setsockopt(_IPPROTO_IP, _IP_MULTICAST_IF, packed)
-        made.bind(address)
+        if self._interface:
+            packed = bytes([int(part) for part in self._interface.split(".")])
+            made.setsockopt(_IPPROTO_IP, _IP_MULTICAST_IF, packed)
+        made.bind(socket.getaddrinfo(self._interface or _ANY, 0)[0][-1])
         self._poller.register(made, self._reading)
 
     def _listen(self, now_ms: int) -> None:

@@ -1,17 +1,27 @@
 """What the sensors of a rehearsed board read: signals that `firmware build` has brought into integers.
 
-`["constant", value]`, `["sine", mean, amplitude, period_ms, phase_ms]`, `["ramp", from, to, at_ms, over_ms]` and
-`["series", times_ms, values, loop_ms or null]`, all in the metric's resolution: the same values as
-`firmware.hal.signals` gives, but for a sine on a board whose floating point has 32 bits.
+`["constant", value]`, `["sine", mean, amplitude, period_ms, phase_ms]`, `["ramp", from, to, at_ms, over_ms]`,
+`["series", times_ms, values, loop_ms or null]` and `["noisy", signal, millionths, key]`, in the metric's resolution:
+the same values as `firmware.hal.signals` gives, but for a sine on a board whose floating point has 32 bits.
 """
 
+import binascii
 import math
+import struct
+
+from firmware.hosts.micro.blake2b import digest
+
+_NOISE_TERMS = 12  # see `firmware.hal.signals`
 
 
 class Signal:
     """A source of values; `due_ms` is when it has something to say by itself, None when it waits to be asked."""
 
     def __init__(self, spec: list, own_instants: bool, from_ms: int) -> None:
+        self._noise: tuple | None = None
+        if spec[0] == "noisy":
+            self._noise = (spec[2], binascii.unhexlify(spec[3]))
+            spec = spec[1]
         self._kind = spec[0]
         self._spec = spec
         self.due_ms: int | None = None
@@ -20,6 +30,10 @@ class Signal:
 
     def value_at(self, t_ms: int):
         """The value at `t_ms` milliseconds from the start of the run."""
+        value = self._plain_at(t_ms)
+        return value if self._noise is None else value + _noise(self._noise[0], self._noise[1], t_ms)
+
+    def _plain_at(self, t_ms: int):
         spec = self._spec
         if self._kind == "constant":
             return spec[1]
@@ -63,6 +77,11 @@ class Signal:
                 return None
             offset_ms += loop_ms
         return None
+
+
+def _noise(millionths: int, key: bytes, t_ms: int) -> int:
+    draws = struct.unpack("<12H", digest(struct.pack("<q", t_ms), 24, key))
+    return _divide_half_even((2 * sum(draws) - _NOISE_TERMS * 65535) * millionths, 131072 * 1000000)
 
 
 def _divide_half_even(numerator: int, denominator: int) -> int:

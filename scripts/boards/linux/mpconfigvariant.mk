@@ -9,3 +9,5 @@ MICROPY_VFS_FAT = 0
 MICROPY_VFS_LFS1 = 0
 MICROPY_VFS_LFS2 = 0
 include $(PROJECT)/scripts/boards/crypto/crypto.mk
+# For clawland_repl.
+SHARED_SRC_C_EXTRA += runtime/pyexec.c
