@@ -142,9 +142,8 @@ class BoardPort:
             self._lost = True
             # Not what it read instead: a board that restarted may echo what was on its way, and that may be a key.
             what = str(error).partition(":")[0].partition("(")[0].strip()
-            raise PortError(
-                f"{self.url}: the connection to the board fails ({what}). Did it restart, or is the cable loose? Try again"
-            ) from None
+            why = "Did it restart, or is the cable loose? Try again"
+            raise PortError(f"{self.url}: the connection to the board fails ({what}). {why}") from None
 
 
 def lines(url: str, until_s: float, wait_s: float) -> Iterator[str]:
