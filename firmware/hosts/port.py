@@ -14,6 +14,8 @@ from typing import Any
 MAX_LINE_BYTES = 4096
 _OPEN_EVERY_S = 0.3
 _ANSWER_S = 5.0  # one answer of a board that is busy with its flash
+_LONGEST_S = 20.0
+"""Of one turn; a board that restarted by itself talks on, and never says what mpremote waits for."""
 _CHUNK_BYTES = 1536
 """2 KB in Base64: what the smallest of these boards compiles with ease, and as few turns as can be."""
 _REMOVE = """
@@ -61,7 +63,8 @@ class BoardPort:
     def __init__(self, url: str, wait_s: float) -> None:
         """Raises `PortError` when there is no MicroPython at the port within `wait_s`."""
         self.url = url
-        self._transport = _open(url, wait_s)
+        self._transport = _bounded(_open(url, wait_s))
+        self._lost = False
         try:
             self._call(self._transport.enter_raw_repl, soft_reset=False)
         except PortError:
@@ -119,9 +122,10 @@ class BoardPort:
         return dict(zip(wanted, found, strict=False))
 
     def reset(self) -> None:
-        """Restart the board, as its button does, and let go of the port."""
+        """Restart the board, as its button does, and let go of the port; one that does not listen is left alone."""
         with contextlib.suppress(PortError):
-            self._call(self._transport.exec_raw_no_follow, "import machine\nmachine.reset()\n")
+            if not self._lost:
+                self._call(self._transport.exec_raw_no_follow, "import machine\nmachine.reset()\n")
         self.close()
 
     def _call(self, work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -135,7 +139,11 @@ class BoardPort:
             last = str(error.error_output).strip().splitlines()[-1:] or ["an error"]
             raise PortError(f"{self.url}: the board says {last[0]}") from None
         except (TransportError, OSError, ValueError, IndexError) as error:
-            raise PortError(f"{self.url}: the connection to the board fails: {error}") from None
+            self._lost = True
+            # Not what it read instead: a board that restarted may echo what was on its way, and that may be a key.
+            what = str(error).partition(":")[0].partition("(")[0].strip()
+            why = "Did it restart, or is the cable loose? Try again"
+            raise PortError(f"{self.url}: the connection to the board fails ({what}). {why}") from None
 
 
 def lines(url: str, until_s: float, wait_s: float) -> Iterator[str]:
@@ -201,6 +209,18 @@ def _open(url: str, wait_s: float) -> Any:
             if time.monotonic() >= deadline_s:
                 raise PortError(_no_port(url, error)) from None
         time.sleep(_OPEN_EVERY_S)
+
+
+def _bounded(transport: Any) -> Any:
+    """mpremote's transport, in which no turn lasts for ever."""
+    read = transport.read_until
+
+    def read_until(*args: Any, **kwargs: Any) -> Any:
+        kwargs["timeout_overall"] = min(kwargs.get("timeout_overall") or _LONGEST_S, _LONGEST_S)
+        return read(*args, **kwargs)
+
+    transport.read_until = read_until
+    return transport
 
 
 def _no_port(url: str, error: Exception) -> str:

@@ -34,10 +34,6 @@ class PtyBoard:
     def __enter__(self) -> Self:
         boards.micropython()
         self._ours, self._theirs = pty.openpty()
-        mode = termios.tcgetattr(self._theirs)
-        mode[0] = mode[1] = 0
-        mode[3] = termios.ISIG | termios.NOFLSH
-        termios.tcsetattr(self._theirs, termios.TCSANOW, mode)
         self._server = socket.create_server(("127.0.0.1", 0))
         self.url = f"socket://127.0.0.1:{self._server.getsockname()[1]}"
         self._start()
@@ -61,6 +57,10 @@ class PtyBoard:
 
     def _start(self) -> None:
         self.starts += 1
+        mode = termios.tcgetattr(self._theirs)
+        mode[0] = mode[1] = 0
+        mode[3] = termios.ISIG | termios.NOFLSH
+        termios.tcsetattr(self._theirs, termios.TCSANOW, mode)
         command = boards.command(PARTS / "power_on.py", heap=HEAP)
         self._process = subprocess.Popen(
             ["setsid", "--ctty", *command],

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shutil
 import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -11,8 +12,10 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from firmware.cli import app
+from firmware.hosts.build import node_json
 from firmware.hosts.bundle import Bundle, build_bundle
 from firmware.hosts.flashing import SLOTS
+from firmware.hosts.settings import load_settings
 from tests.micro.pty_board import PtyBoard
 from tests.nanoclaw_host.rig import NODE, NODE_KEY, Identity, Rig, eventually, secrets_in
 
@@ -113,6 +116,9 @@ def test_firmware_that_fails_is_not_left_on_a_board_and_another_program_is_not_o
     assert "  | WiringError: part 'probe': two points of one raw value" in failed.output
     assert running_slot(board) == SLOTS[0]
     assert (board.root / SLOTS[0] / "node.json").read_text() == works
+    measured = firmware("bench", "--port", board.url)
+    assert "RAM of the core and its program" in measured.output and "micropython on linux" in measured.output
+
     said = done.output + failed.output
     assert not secrets_in(said) and PASSWORD not in said
 
@@ -159,12 +165,22 @@ class Watch:
         return {(NODE, int(row[row.index("boot") + 1]), int(row[row.index("seq") + 1])) for row in rows}
 
 
-async def test_a_flashed_board_behind_a_gateway_loses_nothing_to_an_outage_and_a_power_cut(
-    running: BoardRig, board: PtyBoard, tmp_path: Path, bundle: Bundle
+@pytest.fixture
+def flashed(running: BoardRig, tmp_path: Path, bundle: Bundle) -> Iterator[PtyBoard]:
+    """A board with the firmware on its flash, as `firmware flash` leaves it."""
+    config, root = write_config(tmp_path, running.gateway.ready["mqtt_port"]), tmp_path / "board"
+    shutil.copytree(bundle.directory, root / SLOTS[0])
+    (root / SLOTS[0] / "main.py").rename(root / "main.py")
+    (root / SLOTS[0] / "node.json").write_text(json.dumps(node_json(load_settings(config), config)))
+    (root / "clawland.slot").write_text(SLOTS[0])
+    with PtyBoard(root) as made:
+        yield made
+
+
+async def test_a_board_behind_a_gateway_loses_nothing_to_an_outage_and_a_power_cut(
+    running: BoardRig, flashed: PtyBoard, tmp_path: Path
 ) -> None:
-    config = write_config(tmp_path, running.gateway.ready["mqtt_port"])
-    flashed = await asyncio.to_thread(flash, board, config, bundle)
-    assert flashed.exit_code == 0, flashed.output
+    board = flashed
     watch = Watch(board.url, tmp_path / "watch.log")
     await watch.start()
     cloud = running.cloud

@@ -9,7 +9,7 @@ from firmware.hosts.micro.pump import Pump
 TURN_MS = 2000  # of waiting at most: the watchdog wants to be fed
 NAP_MS = 5000  # of light sleep at a time, for the same reason
 BATTERY_EVERY_MS = 60000
-HELLO_AGAIN_MS = (3000, 12000)  # a port on USB takes its time to be there for whoever listens
+HELLO_AGAIN_MS = (1500, 5000, 12000)  # a port on USB takes its time to be there for whoever listens
 
 
 class Life:
