@@ -32,9 +32,9 @@ host = "127.0.0.1"
 port = 1883
 # bind_address = "127.0.0.2"     # local address to connect from
 
-# [lora]                         # on the radio instead of [gateway]: no IP, no beacon, within its duty cycle
-# sf = 9                         # spreading factor, 7 (near) to 12 (far)
-# concentrator = "127.0.0.1:1700"   # a process has no radio: it speaks to a gateway's port for concentrators
+## [lora]                        # on the radio instead of [gateway]: no IP, no beacon, within its duty cycle
+## sf = 9                        # spreading factor, 7 (near) to 12 (far)
+## concentrator = "127.0.0.1:1700"   # a process has no radio: it speaks to a gateway's port for concentrators
 
 [discovery]
 interface = "127.0.0.1"          # where to look for other gateways when this one falls silent
