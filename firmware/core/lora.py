@@ -15,6 +15,7 @@ from firmware.wire.outputs import Event, Restart, Sleep, Transmit
 
 ASK_READINGS = 16
 ASK_AFTER_MS = 1800000  # a gateway's downlinks are dear: all its nodes share one duty cycle
+MOST_ACKS = 8  # a command whose answer had to go comes again, and is answered again
 SHORTEST_SLEEP_MS = 5000
 _FAR_MS = 1 << 60
 
@@ -100,7 +101,8 @@ class LoraNode(NodeCore):
         """What would be a message of its own waits for the next frame."""
         found = messages.decode_object(payload)
         if name == self.topics["ack"] and found is not None:
-            self._acks = [ack for ack in self._acks if ack["id"] != found["id"]] + [found]
+            waiting = [ack for ack in self._acks if ack["id"] != found["id"]]
+            self._acks = waiting[-MOST_ACKS + 1 :] + [found]
         elif name == self.topics["heartbeat"]:
             self._heartbeat = found
         else:  # a beacon: a sign of life is wanted

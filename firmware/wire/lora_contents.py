@@ -7,9 +7,9 @@ Downlink  0 `[first, count, bits]`, what is received of this boot: `count` seqs 
           2 `[action, id, ttl_ms, by, parameters]` of a command
 
 Readings are one flat array, four items each: seq, kind, value, age (in an earlier boot: uptime) in ms. Seqs and times
-after the first are differences to the one before. A kind is an index into `KINDS`, else `[metric, unit]`. An integer
-value is in the kind's resolution (of an unlisted kind: whole), `[digits, decimals]` says its own, a byte string is a
-sealed one.
+after the first are differences to the one before. A kind is an index into `lora_kinds.KINDS`, else `[metric, unit]`.
+An integer value is in the kind's resolution (of an unlisted kind: whole), `[digits, decimals]` says its own, a byte
+string is a sealed one.
 """
 
 import binascii
@@ -18,6 +18,7 @@ import json
 from firmware.wire import messages
 from firmware.wire.cbor import decode, encode
 from firmware.wire.ids import valid_metric
+from firmware.wire.lora_kinds import KINDS
 from firmware.wire.sealing import MARK
 
 READINGS, EVENTS, EARLIER, HEARTBEAT, ACK = 0, 1, 2, 3, 4
@@ -25,24 +26,6 @@ RECEIVED, RECEIVED_EARLIER, COMMAND = 0, 1, 2
 MAX_BITS_BYTES = 16
 MAX_DECIMALS = 9
 
-# Metric, unit, decimals. Frames of every version speak with these numbers: add at the end, change nothing.
-KINDS = (
-    ("temp", "°C", 2),
-    ("probe_temp", "°C", 2),
-    ("humidity", "%", 2),
-    ("pressure", "hPa", 1),
-    ("co2", "ppm", 0),
-    ("vibration", "mm/s", 2),
-    ("leak", "", 0),
-    ("soil_moisture", "%", 1),
-    ("wind_speed", "m/s", 1),
-    ("rain", "mm", 1),
-    ("position", "", 0),
-    ("battery", "V", 2),
-    ("door", "", 0),
-    ("motion", "", 0),
-    ("rfid", "", 0),
-)
 STATUSES = ("done", "restarted", "failed")
 ACTIONS = ("alert", "restart", "config", "identify")
 BY = ("cloud", "gateway")

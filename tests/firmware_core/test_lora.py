@@ -239,6 +239,13 @@ def test_a_command_in_a_receive_window_runs_once_and_is_answered_with_the_next_f
     assert board.told("ack") == [{"id": "c-1", "status": "done"}] * 2
 
 
+def test_answers_that_wait_for_a_frame_are_few_and_the_oldest_goes() -> None:
+    board = Radio(12).power_on()
+    for number in range(50):
+        board.core.publish(board.core.topics["ack"], messages.encode_ack(f"c-{number}", "failed", "why"), 0)
+    assert [ack["id"] for ack in board.core._acks] == [f"c-{number}" for number in range(42, 50)]
+
+
 def test_a_restart_is_reported_by_the_next_boot() -> None:
     board = Radio(sensors=[TEMP | {"every_ms": MINUTE_MS}]).power_on()
     board.live(MINUTE_MS)

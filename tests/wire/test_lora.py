@@ -19,7 +19,6 @@ from firmware.wire.lora_contents import (
     EVENTS,
     HEARTBEAT,
     HEARTBEAT_MEMBERS,
-    KINDS,
     READINGS,
     contents_of,
     pack_ack,
@@ -30,6 +29,7 @@ from firmware.wire.lora_contents import (
     unpack_downlink,
     unpack_uplink,
 )  # fmt: skip
+from firmware.wire.lora_kinds import KINDS
 from firmware.wire.messages import MAX_BOOT, MAX_MISSING
 from tests.wire.strategies import BOOTS, METRICS, NAMES, SEQS, SPANS_MS
 
