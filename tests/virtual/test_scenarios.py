@@ -27,7 +27,8 @@ def test_it_passes_and_its_ledger_adds_up(name: str) -> None:
     outcome, account = seen.outcome, seen.outcome.account
     assert outcome.verdict == "PASS", outcome.reasons
     assert account.produced == len(seen.of("reading.produced")) > 0
-    assert account.produced == account.delivered + account.lost.total() + account.buffered.total()
+    reduced = account.summarised + account.suppressed
+    assert account.produced == account.delivered + account.lost.total() + account.buffered.total() + reduced
     assert (account.unaccounted, account.phantom, account.duplicated) == (0, 0, 0)
 
 
