@@ -5,6 +5,7 @@ would wait for in a server (a commit, the answer of a node) it waits for on the 
 """
 
 import json
+import weakref
 from collections.abc import Callable, Coroutine, Generator
 from types import SimpleNamespace
 from typing import Any
@@ -221,6 +222,7 @@ class _Runtime:
         vault = self._world.fleet.vault
         if self._copy is None or self._copy.vault is not vault:
             self._copy = Storage("sqlite+pysqlite:///:memory:", vault)
+            weakref.finalize(self, self._copy.close)
             self._copy.open()
         with self._copy.writing() as connection:
             for table in METADATA.sorted_tables:
