@@ -22,7 +22,7 @@ ARCHITECTURES = {"esp32": "xtensawin", "pico-w": "armv6m"}
 """What mpy-cross calls the processor of a kind of board."""
 ROOT = Path(__file__).resolve().parents[1]
 _TREES = ("wire", "core", "drivers", "hosts/micro")
-_ELSEWHERE = ("hosts/micro/linux.py", "hosts/micro/main.py")
+_ELSEWHERE = tuple(f"hosts/micro/{name}.py" for name in ("emulated", "linux", "main", "memory", "mps2", "power_on"))
 """Of other hosts, and what is copied as it is."""
 MPY_VERSION = 6
 _ID_DIGITS = 16

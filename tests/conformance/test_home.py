@@ -52,4 +52,4 @@ def test_offline_a_rule_about_a_group_commands_a_node(run: Rehearsal) -> None:
 def test_the_cloud_takes_all_of_it_over_and_repeats_none(run: Rehearsal) -> None:
     assert not run.all("alert.raised", by="cloud")
     (told,) = [event for event in run.all("notification.sent") if "raised" in event["subject"]]
-    assert told["subject"].startswith("3 alerts are raised")
+    assert told["subject"].startswith("both, hot: 3 alerts are raised")

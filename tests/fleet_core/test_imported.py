@@ -186,7 +186,7 @@ def test_a_gateway_is_given_homes_groups_and_how_many_nodes_a_scope_has() -> Non
 
 @pytest.mark.parametrize("wrong", [{"homes": []}, {"homes": {"a": 3}}, {"groups": {"a": "x"}}, {"members": {"a": -1}}])
 def test_places_that_make_no_sense_are_refused(wrong: dict[str, Any]) -> None:
-    built = snapshot.build(1, [], {}, "gateway-01", b"g" * 32, bytes(12), wrong)
+    built = snapshot.build(1, [], {}, "gateway-01", b"g" * 32, bytes(12), places=wrong)
     with pytest.raises(uplink.Rejected, match="malformed"):
         snapshot.read(orjson.dumps(built), "gateway-01", b"g" * 32)
 

@@ -127,7 +127,8 @@ async def test_alerts_messages_events_and_the_log_say_that_there_was_something_a
     core = fleet.runtime.core
     rule = {"name": "air", "action": "notify", "message": "{node}: {metric} is {value}", "severity": "warning"}
     rule |= {"when": {"metric": "co2", "op": ">", "value": 1000}}
-    fleet.runtime.do(core.set_rules, [rule])
+    worse = rule | {"name": "foul", "when": {"metric": "co2", "op": ">", "value": 100 * SECRET}}  # a gateway's own word
+    fleet.runtime.do(core.set_rules, [rule, worse])
     now = [{"sensor": NODE, "boot": 7, "seq": 0, "metric": "co2", "value": SECRET}]
     now[0]["utc_ms"] = fleet.runtime.clock.utc_ms()
     fleet.delivers(json.dumps({"v": 1, "batch": "b-1", "readings": now, "stats": []}).encode())
@@ -136,7 +137,7 @@ async def test_alerts_messages_events_and_the_log_say_that_there_was_something_a
     assert (alert["rule"], alert["value"], alert["sealed"]) == ("air", None, True)
     assert any(line.startswith("alert.raised") and "'sealed': True" in line for line in said)
     assert f"{NODE}: co2 is sealed" in everything(fleet.runtime.storage)
-    decided = {"sensor": NODE, "status": "alert-raised", "alert": "air:x:1:2", "rule": "air", "value": SECRET}
+    decided = {"sensor": NODE, "status": "alert-raised", "alert": "foul:x:1:2", "rule": "foul", "value": SECRET}
     fleet.says("status", decided | {"item": "i-1", "reading_utc_ms": UTC_MS})
     await fleet.settled()
     assert len((await ask(fleet, "alerts"))["alerts"]) == 2

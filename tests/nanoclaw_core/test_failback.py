@@ -25,7 +25,7 @@ class Refuge(Station):
 
     def with_guests(self, *nodes: str) -> "Refuge":
         self.online()
-        built = snapshot.build(2, [HOT], NODE_KEYS, GATEWAY, KEY, bytes(12), HOMES)
+        built = snapshot.build(2, [HOT], NODE_KEYS, GATEWAY, KEY, bytes(12), places=HOMES)
         self.from_cloud("config", built)
         for node in nodes or ("sensor-01",):
             self.heartbeat(node, attach=2, interval_ms=3_600_000)
@@ -154,7 +154,7 @@ def test_a_node_at_home_stays_there() -> None:
     station.home_comes_up()
     station.online()
     homes = {"homes": dict.fromkeys(NODE_KEYS, GATEWAY)}
-    station.from_cloud("config", snapshot.build(2, [HOT], NODE_KEYS, GATEWAY, KEY, bytes(12), homes))
+    station.from_cloud("config", snapshot.build(2, [HOT], NODE_KEYS, GATEWAY, KEY, bytes(12), places=homes))
     station.heartbeat(interval_ms=3_600_000)
     station.later(30 * MIN_MS)
     assert station.sent_home() == []

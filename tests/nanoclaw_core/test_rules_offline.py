@@ -40,7 +40,7 @@ def offline(*rules: dict[str, Any], **config: Any) -> Station:
 
 
 def give(station: Station, rules: tuple[dict[str, Any], ...], version: int = 2) -> None:
-    built = snapshot.build(version, list(rules), NODE_KEYS, GATEWAY, KEY, bytes(12), PLACES)
+    built = snapshot.build(version, list(rules), NODE_KEYS, GATEWAY, KEY, bytes(12), places=PLACES)
     station.from_cloud("config", built)
 
 

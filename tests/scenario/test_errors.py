@@ -187,11 +187,6 @@ def test_a_node_at_a_cable_talks_to_no_other_gateway(complaints: Complainer) -> 
     assert "sensor-01 is at a cable of gateway-01, and talks to no other" in message
 
 
-def test_links_that_come_later_say_so(complaints: Complainer) -> None:
-    [message] = complaints("", "fleet.nodes.0.link=serial")
-    assert "not available yet; use one of: wifi" in message
-
-
 @pytest.mark.parametrize(
     ("entry", "expected"),
     [

@@ -1,12 +1,12 @@
 """The firmware on a board: from `main.py` to the node's life, and what becomes of it when that fails."""
 
-import binascii
 import gc
 import json
 import sys
 
 from firmware.drivers.wiring import Hardware
 from firmware.hosts.micro import esp32, pico
+from firmware.hosts.micro.aes import with_keys
 from firmware.hosts.micro.board import Board
 from firmware.hosts.micro.life import Life
 
@@ -43,7 +43,7 @@ def begin(directory: str, machine, time, network) -> Life:
         config = json.load(file)
     with open(directory + "/manifest.json") as file:
         firmware = json.load(file)["firmware"]
-    config["core"]["key"] = binascii.unhexlify(config["core"]["key"])
+    with_keys(config["core"])
     hardware = Hardware(machine, time, _slots())
     return Life(Board(config, KINDS[config["board"]["kind"]], hardware, network), machine, time, firmware)
 
