@@ -279,7 +279,7 @@ class LiveWorld(VirtualWorld):
         await asyncio.gather(*(bridge.stop() for bridge in self.bridges))
         for machine in (self.fleet, *self.gateways.values(), *self.nodes.values()):
             if not isinstance(machine, RealMachine):
-                machine.session.close()
+                machine.hang_up()
         await self.api.close()
         for proxy in self.proxies.values():
             await proxy.close()

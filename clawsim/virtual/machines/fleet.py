@@ -65,5 +65,9 @@ class FleetMachine(Machine):
         if host.alive:
             host.call("notified", message_id, True)
 
-    def _disconnect(self, silent: bool) -> None:
+    def hang_up(self) -> None:
+        """Close the connection to its broker."""
         self.session.close()
+
+    def _disconnect(self, silent: bool) -> None:
+        self.hang_up()

@@ -139,12 +139,16 @@ class GatewayMachine(Machine):
         """A message that its broker, or a port of its, does not let in."""
         self.world.emit("message.rejected", self.id, {"topic": name, "reason": reason, "from": sender})
 
+    def hang_up(self) -> None:
+        """Close the connections to the hub."""
+        for session, _ in self._lines.values():
+            session.close()
+
     def _disconnect(self, silent: bool) -> None:
         self.broker.stop(silent)
         for port in self.cables.values():
             port.close()
-        for session, _ in self._lines.values():
-            session.close()
+        self.hang_up()
 
 
 class _Local:

@@ -142,5 +142,9 @@ class NodeMachine(Machine):
         if self.plan.wired and self.running:
             self.session.thaw()
 
-    def _disconnect(self, silent: bool) -> None:
+    def hang_up(self) -> None:
+        """Close the connection to its broker."""
         self.session.close()
+
+    def _disconnect(self, silent: bool) -> None:
+        self.hang_up()
