@@ -17,7 +17,9 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 FULL = os.environ.get("CLAWSIM_FULL") == "1"
-BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
+TESTS = Path(__file__).resolve().parent
+BENCHMARKS = TESTS.parent / "benchmarks"
+PACED = TESTS / "conformance", TESTS / "live"
 
 # Deadlines are off everywhere: a shared machine's hiccup is not a bug.
 settings.register_profile("ci", max_examples=60, deadline=None, derandomize=True, print_blob=True)
@@ -28,8 +30,10 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "full" if FULL else "
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks benchmarks, and skips the long counts unless CLAWSIM_FULL=1."""
+    """Marks benchmarks and what is paced, and skips the long counts unless CLAWSIM_FULL=1."""
     for item in items:
+        if any(map(item.path.is_relative_to, PACED)):
+            item.add_marker(pytest.mark.paced)
         if item.path.is_relative_to(BENCHMARKS):
             item.add_marker(pytest.mark.bench)
         if not FULL and item.get_closest_marker("full"):
