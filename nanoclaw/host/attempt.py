@@ -5,7 +5,8 @@ import asyncio
 from firmware.hosting import attempt
 from firmware.hosting.mqtt import Login
 from firmware.wire.auth import mqtt_password
-from nanoclaw.host.config import GatewaySettings, Way
+from nanoclaw.host.config import GatewaySettings
+from nanoclaw.host.lines_config import Way
 
 PATIENCE_S = 10.0
 

@@ -1,14 +1,12 @@
 """The gateway's configuration: flags over `CLAWLAND_*` variables over the TOML file over defaults, parsed once."""
 
 import dataclasses
-import ipaddress
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from firmware.cable.stream import DEFAULT_SPEED, LEAST_SPEED, MOST_SPEED, problem_of_url
 from firmware.hosting.config import ConfigError, Table, load_toml
 from firmware.hosting.tls import ClientTls
 from firmware.wire.ids import valid_metric
@@ -16,6 +14,7 @@ from nanoclaw.core.config import GatewayConfig
 from nanoclaw.core.failback import NEVER, POLICIES, Policy
 from nanoclaw.core.lines import LineConfig
 from nanoclaw.core.reduction import MODES
+from nanoclaw.host.lines_config import BACKUP_KEYS, SerialConfig, Way, is_specific, serial_of, ways_of
 from nanoclaw.host.lora_config import LORA_KEYS, LoraSettings, lora_settings
 from nanoclaw.host.sensor_tls import SensorTls
 
@@ -99,7 +98,7 @@ ENV_PREFIX = "CLAWLAND_"
 _KEYS = {
     "gateway": ("id", "fleet", "site", "role", "key_file"),
     "uplink": ("name", "host", "port", "interface", "bind_address", "daily_mb", "tls", "ca", "certificate", "key"),
-    "backup": ("name", "host", "port", "interface", "bind_address", "daily_mb"),
+    "backup": BACKUP_KEYS,
     "local": ("host", "port", "broker", "data", "tls", "tls_port", "certificate", "plain", "advertise_port"),
     "lora": LORA_KEYS,
     "discovery": ("enabled", "interface"),
@@ -108,37 +107,6 @@ _KEYS = {
 }
 MB = 1_000_000
 _MAX_TUNING = 2**31 - 1
-
-
-@dataclass(frozen=True)
-class Way:
-    """A line to the cloud: where the hub is, and through which interface or from which address."""
-
-    name: str
-    host: str
-    port: int
-    interface: str
-    bind_address: str
-    daily_mb: int | None
-
-    @property
-    def target(self) -> str:
-        """The hub's address as "host:port"."""
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-    @property
-    def through(self) -> str:
-        """Interface or address on this side, "" when the machine chooses."""
-        return self.interface or self.bind_address
-
-
-@dataclass(frozen=True)
-class SerialConfig:
-    """A serial port with nodes behind it."""
-
-    name: str
-    url: str
-    speed: int
 
 
 @dataclass(frozen=True)
@@ -199,13 +167,13 @@ def load_settings(
 def _settings(tables: Mapping[str, Table], serial: list[Table], with_lora: bool) -> GatewaySettings:
     uplink, local, discovery, monitor = (tables[name] for name in ("uplink", "local", "discovery", "monitor"))
     data, tls = local.path("data"), uplink.boolean("tls", False)
-    ways, local_host = _ways(uplink, tables["backup"], tls), local.text("host", "127.0.0.1")
+    ways, local_host = ways_of(uplink, tables["backup"], tls), local.text("host", "127.0.0.1")
     lora, radio = lora_settings(tables["lora"], with_lora)
     core = _core(tables["gateway"], tables["tuning"], tables["modes"], ways, tls, tables["failback"])
     return GatewaySettings(
         core=dataclasses.replace(core, lora=radio),
         ways=ways,
-        serial=_serial(serial),
+        serial=serial_of(serial),
         local_host=local_host,
         local_port=local.integer("port", 0, 65535, 0),
         local_tls=_sensor_tls(local, data),
@@ -235,66 +203,10 @@ def _sensor_tls(local: Table, data: Path) -> SensorTls | None:
     return SensorTls(local.integer("tls_port", 0, 65535, 8883), pair)
 
 
-def is_specific(host: str) -> bool:
-    """Whether `host` is an address that others can be told: a number, and not a wildcard."""
-    try:
-        return not ipaddress.ip_address(host).is_unspecified
-    except ValueError:
-        return False
-
-
-def _ways(uplink: Table, backup: Table, tls: bool) -> tuple[Way, ...]:
-    first = _way(uplink, "uplink", uplink.text("host"), 8883 if tls else 1883)
-    if not any(backup.has(key) for key in _KEYS["backup"]):
-        return (first,)
-    second = _way(backup, "backup", backup.text("host", first.host), first.port)
-    if second.name == first.name:
-        raise backup.fail("name", f"{first.name!r} is the name of [uplink] already")
-    if (second.target, second.through) == (first.target, first.through):
-        raise backup.fail("interface", "is needed: the backup would go the same way as [uplink]")
-    return (first, second)
-
-
-def _way(table: Table, name: str, host: str, port: int) -> Way:
-    interface, address = table.text("interface", ""), table.text("bind_address", "")
-    if interface and address:
-        raise table.fail("bind_address", "leave it out: interface says already where the line begins")
-    return Way(
-        name=table.identity("name", name),
-        host=host,
-        port=table.integer("port", 1, 65535, port),
-        interface=interface,
-        bind_address=_address(table, address),
-        daily_mb=table.optional_integer("daily_mb", 1, 1_000_000),
-    )
-
-
-def _address(table: Table, text: str) -> str:
-    if text and not is_specific(text):
-        raise table.fail("bind_address", f"{text!r} is no address of an interface, as in 192.168.1.100")
-    return text
-
-
 def _tls(uplink: Table, directory: Path) -> ClientTls:
     certificate = uplink.path("certificate") if uplink.has("certificate") else directory / "gateway.pem"
     key = uplink.path("key") if uplink.has("key") else certificate
     return ClientTls(uplink.path("ca") if uplink.has("ca") else directory / "ca.crt", certificate, key)
-
-
-def _serial(tables: list[Table]) -> tuple[SerialConfig, ...]:
-    found: list[SerialConfig] = []
-    for number, table in enumerate(tables, 1):
-        url, name = table.text("url"), table.identity("name", f"serial-{number}")
-        problem = problem_of_url(url)
-        if problem:
-            raise table.fail("url", problem)
-        speed = table.integer("speed", LEAST_SPEED, MOST_SPEED, DEFAULT_SPEED)
-        for other in found:
-            if other.url == url or other.name == name:
-                key = "url" if other.url == url else "name"
-                raise table.fail(key, f"{getattr(other, key)!r} is that of another [[serial]] already")
-        found.append(SerialConfig(name, url, speed))
-    return tuple(found)
 
 
 def _core(

@@ -6,7 +6,7 @@ import structlog
 from zeroconf import Error as ZeroconfError
 from zeroconf.asyncio import AsyncServiceInfo, AsyncZeroconf
 
-from nanoclaw.host.config import is_specific
+from nanoclaw.host.lines_config import is_specific
 
 _log = structlog.get_logger("nanoclaw.discovery")
 

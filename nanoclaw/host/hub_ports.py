@@ -4,7 +4,7 @@ import asyncio
 
 from firmware.hosting.mqtt import Listener, Login, MqttPort
 from nanoclaw.core.lines import Line
-from nanoclaw.host.config import Way
+from nanoclaw.host.lines_config import Way
 
 HUB_TOPICS = ("batch/ack", "heartbeat/ack", "cmd", "config")
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import ifaddr
 
-from nanoclaw.host.config import GatewaySettings, is_specific
+from nanoclaw.host.config import GatewaySettings
+from nanoclaw.host.lines_config import is_specific
 
 SETTINGS = Path("/proc/sys/net")
 LOOPBACK_INTERFACE = "lo"

@@ -18,7 +18,7 @@ from firmware.wire.backoff import Backoff
 from firmware.wire.serial import SESSION_BITS
 from firmware.wire.topics import split
 from nanoclaw.core.serial_line import SerialLine
-from nanoclaw.host.config import SerialConfig
+from nanoclaw.host.lines_config import SerialConfig
 
 _log = logging.getLogger("clawland.serial")
 

@@ -15,7 +15,8 @@ import pytest
 from firmware.hosting.clock import ScaledClock
 from firmware.hosts.serial_port import SerialPort as NodePort
 from firmware.wire.auth import Sealer
-from nanoclaw.host.config import ConfigError, GatewaySettings, SerialConfig, load_settings
+from nanoclaw.host.config import ConfigError, GatewaySettings, load_settings
+from nanoclaw.host.lines_config import SerialConfig
 from nanoclaw.host.serial_ports import SerialPorts
 from tests.cable.cable import GATEWAY, Cable
 from tests.nanoclaw_host.rig import eventually, gateway_config, write_key
