@@ -149,13 +149,14 @@ class _Answers(asyncio.DatagramProtocol):
             return None
         address = self._records.get((service.server.lower(), DNSAddress))
         host = socket.inet_ntoa(address.address) if isinstance(address, DNSAddress) else self._names[name]
-        return {
+        gateway = {
             "id": fields["id"],
             "fleet": fields["fleet"],
             "role": fields.get("role", ""),
             "load": _count(fields.get("load", "0")),
             "target": f"{host}:{service.port}",
         }
+        return gateway | {name: fields[name] for name in ("fingerprint",) if name in fields}
 
 
 def text_fields(data: bytes) -> dict[str, str]:

@@ -220,7 +220,7 @@ class NodeProcess:
         # Imported when first needed: most nodes never scan, and it is a third of their start-up time.
         from firmware.hosts.discovery import scan
 
-        gateways = await scan(self._settings.interface)
+        gateways = [found for found in await scan(self._settings.interface) if may_join(self._settings, found)]
         _log.info("scan found %s", [gateway["id"] for gateway in gateways])
         self.pump.feed(self.core.found, gateways)
 
@@ -258,3 +258,10 @@ class NodeProcess:
         error = None if task.cancelled() else task.exception()
         if error is not None:
             self.pump.fail("a background task of the node", error)
+
+
+def may_join(settings: NodeSettings, gateway: dict[str, Any]) -> bool:
+    """Whether a gateway that announces itself would take the node in: one with TLS says whose certificate it has, and
+    one that is not pinned would be asked in vain."""
+    tls, fingerprint = settings.tls, gateway.get("fingerprint")
+    return fingerprint is None if tls is None else fingerprint in tls.fingerprints

@@ -236,7 +236,8 @@ class Daemon:
     def _fields(self) -> dict[str, str]:
         config = self._settings.core
         load = str(self.core.status()["nodes_up"])
-        return {"id": config.id, "fleet": config.fleet_id, "role": config.role, "load": load}
+        fields = {"id": config.id, "fleet": config.fleet_id, "role": config.role, "load": load}
+        return fields if self._broker.fingerprint is None else fields | {"fingerprint": self._broker.fingerprint}
 
     # what it says of itself
 

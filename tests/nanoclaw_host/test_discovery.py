@@ -3,11 +3,17 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from firmware.hosting.tls import PinnedTls
 from firmware.hosts.discovery import scan
+from firmware.hosts.process import may_join
+from firmware.hosts.settings import load_settings
 from nanoclaw.host.discovery import Announcer
+from tests.nanoclaw_host.rig import node_config, write_key
 
 pytestmark = pytest.mark.live
 
@@ -52,6 +58,27 @@ async def test_a_changed_load_is_announced() -> None:
         await announcer.update({"id": "gateway-08", "fleet": "clawland", "role": "secondary", "load": "12"})
         found = {gateway["id"]: gateway["load"] for gateway in await scan(LOOPBACK)}
     assert found["gateway-08"] == 12
+
+
+async def test_a_gateway_with_tls_tells_whose_certificate_it_has_and_only_nodes_that_pin_it_come(
+    tmp_path: Path,
+) -> None:
+    fields = {"id": "gateway-08", "fleet": "clawland", "fingerprint": "ab" * 32}
+    announcer = Announcer(fields, LOOPBACK, 18084, LOOPBACK)
+    await announcer.start()
+    try:
+        (found,) = [gateway for gateway in await scan(LOOPBACK) if gateway["id"] == "gateway-08"]
+    finally:
+        await announcer.stop()
+    assert found["fingerprint"] == "ab" * 32
+    write_key(tmp_path / "node.key", bytes(32))
+    settings = load_settings(node_config(tmp_path, 1))
+    plain, pins, others = settings, ("ab" * 32, "cd" * 32), ("cd" * 32,)
+    assert not may_join(plain, found)
+    assert may_join(replace(settings, tls=PinnedTls(pins)), found)
+    assert not may_join(replace(settings, tls=PinnedTls(others)), found)
+    del found["fingerprint"]
+    assert may_join(plain, found) and not may_join(replace(settings, tls=PinnedTls(pins)), found)
 
 
 async def test_a_record_that_is_no_gateway_of_ours_is_ignored() -> None:
