@@ -86,11 +86,12 @@ def measured(events: list[dict[str, Any]], first_window_ms: int) -> tuple[float,
     """From what the daemon says that it did."""
     began_ms = next(event["t_ms"] for event in events if event["kind"] == "gateway.catching-up")
     ended_ms = next(event["t_ms"] for event in events if event["kind"] == "gateway.caught-up")
-    live = {event["batch"] for event in events if event["kind"] == "batch.sent" and not event["late"]}
-    answered_ms = [
-        event["t_ms"] for event in events if event["kind"] == "batch.acknowledged" and event["batch"] in live
-    ]
-    return (ended_ms - began_ms) / 1000, [(at_ms - first_window_ms) % WINDOW_MS for at_ms in answered_ms]
+    sent_ms = {e["batch"]: e["t_ms"] for e in events if e["kind"] == "batch.sent" and not e["late"]}
+    answered_ms = {e["batch"]: e["t_ms"] for e in events if e["kind"] == "batch.acknowledged"}
+    # A live batch goes when its window closes: at the last such instant before it was sent.
+    closed_ms = {batch: at_ms - (at_ms - first_window_ms) % WINDOW_MS for batch, at_ms in sent_ms.items()}
+    taken = [answered_ms[batch] - closed_ms[batch] for batch in sent_ms if batch in answered_ms]
+    return (ended_ms - began_ms) / 1000, taken
 
 
 def test_a_day_of_fifty_nodes_goes_up_while_live_batches_stay_live(

@@ -61,4 +61,9 @@ class PinnedTls:
         """The certificate is a pinned one. Raises OSError."""
         found = hashlib.sha256(connected.getpeercert(binary_form=True) or b"").hexdigest()
         if not any(hmac.compare_digest(found, pinned) for pinned in self.fingerprints):
-            raise OSError(f"the certificate is not the pinned one: its fingerprint is {found}")
+            raise OSError(f"the certificate is not the pinned one: its fingerprint is {spelled(found)}")
+
+
+def spelled(fingerprint: str) -> str:
+    """A fingerprint as people write it, byte by byte: logs hide 64 digits in a row, which may be a key."""
+    return ":".join(fingerprint[at : at + 2] for at in range(0, len(fingerprint), 2))

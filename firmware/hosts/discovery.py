@@ -156,7 +156,7 @@ class _Answers(asyncio.DatagramProtocol):
             "load": _count(fields.get("load", "0")),
             "target": f"{host}:{service.port}",
         }
-        return gateway | {name: fields[name] for name in ("fingerprint",) if name in fields}
+        return gateway | {name: fields[name] for name in ("tls", "fingerprint") if name in fields}
 
 
 def text_fields(data: bytes) -> dict[str, str]:

@@ -15,6 +15,7 @@ from firmware.hosting.lifecycle import CannotRun, stop_on_signals, unless_stoppe
 from firmware.hosting.mqtt import Login, MqttPort
 from firmware.hosting.pump import Pump
 from firmware.hosting.simclock import inheritable, start_clock
+from firmware.hosting.tls import PinnedTls
 from firmware.hosting.trace import Telling, Tracer, open_trace
 from firmware.hosts.flash import Flash, FlashInUse
 from firmware.hosts.settings import NodeSettings
@@ -220,7 +221,8 @@ class NodeProcess:
         # Imported when first needed: most nodes never scan, and it is a third of their start-up time.
         from firmware.hosts.discovery import scan
 
-        gateways = [found for found in await scan(self._settings.interface) if may_join(self._settings, found)]
+        answers = [by_its_door(found, self._settings.tls) for found in await scan(self._settings.interface)]
+        gateways = [gateway for gateway in answers if gateway is not None]
         _log.info("scan found %s", [gateway["id"] for gateway in gateways])
         self.pump.feed(self.core.found, gateways)
 
@@ -260,8 +262,14 @@ class NodeProcess:
             self.pump.fail("a background task of the node", error)
 
 
-def may_join(settings: NodeSettings, gateway: dict[str, Any]) -> bool:
-    """Whether a gateway that announces itself would take the node in: one with TLS says whose certificate it has, and
-    one that is not pinned would be asked in vain."""
-    tls, fingerprint = settings.tls, gateway.get("fingerprint")
-    return fingerprint is None if tls is None else fingerprint in tls.fingerprints
+def by_its_door(gateway: dict[str, Any], tls: PinnedTls | None) -> dict[str, Any] | None:
+    """A gateway that announces itself, with the port for this node; None if it has no door for it.
+
+    One with TLS says which port that is and whose certificate it has: one that is not pinned would be asked in vain.
+    """
+    host, _, port = gateway["target"].rpartition(":")
+    if tls is None:
+        return None if gateway.get("tls") == port else gateway
+    if gateway.get("fingerprint") not in tls.fingerprints or not gateway.get("tls", "").isdecimal():
+        return None
+    return gateway | {"target": f"{host}:{gateway['tls']}"}

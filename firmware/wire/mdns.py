@@ -52,6 +52,8 @@ class Answers:
             service, text = self._services.get(name), self._texts.get(name)
             if service is None or text is None or not valid_id(text.get("id")) or not valid_id(text.get("fleet")):
                 continue
+            if text.get("tls") == str(service[0]):
+                continue  # its only door has TLS, which boards do not speak
             host = self._addresses.get(service[1], self._names[name])
             found.append(
                 {

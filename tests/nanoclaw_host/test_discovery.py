@@ -3,21 +3,18 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from firmware.hosting.tls import PinnedTls
 from firmware.hosts.discovery import scan
-from firmware.hosts.process import may_join
-from firmware.hosts.settings import load_settings
+from firmware.hosts.process import by_its_door
 from nanoclaw.host.discovery import Announcer
-from tests.nanoclaw_host.rig import node_config, write_key
 
 pytestmark = pytest.mark.live
 
 LOOPBACK = "127.0.0.1"
+PIN = "ab" * 32
 
 
 @asynccontextmanager
@@ -60,25 +57,30 @@ async def test_a_changed_load_is_announced() -> None:
     assert found["gateway-08"] == 12
 
 
-async def test_a_gateway_with_tls_tells_whose_certificate_it_has_and_only_nodes_that_pin_it_come(
-    tmp_path: Path,
-) -> None:
-    fields = {"id": "gateway-08", "fleet": "clawland", "fingerprint": "ab" * 32}
+async def test_a_gateway_with_tls_tells_its_port_and_certificate() -> None:
+    fields = {"id": "gateway-08", "fleet": "clawland", "tls": "8883", "fingerprint": PIN}
     announcer = Announcer(fields, LOOPBACK, 18084, LOOPBACK)
     await announcer.start()
     try:
         (found,) = [gateway for gateway in await scan(LOOPBACK) if gateway["id"] == "gateway-08"]
     finally:
         await announcer.stop()
-    assert found["fingerprint"] == "ab" * 32
-    write_key(tmp_path / "node.key", bytes(32))
-    settings = load_settings(node_config(tmp_path, 1))
-    plain, pins, others = settings, ("ab" * 32, "cd" * 32), ("cd" * 32,)
-    assert not may_join(plain, found)
-    assert may_join(replace(settings, tls=PinnedTls(pins)), found)
-    assert not may_join(replace(settings, tls=PinnedTls(others)), found)
-    del found["fingerprint"]
-    assert may_join(plain, found) and not may_join(replace(settings, tls=PinnedTls(pins)), found)
+    assert (found["target"], found["tls"], found["fingerprint"]) == ("127.0.0.1:18084", "8883", PIN)
+
+
+def test_each_node_goes_to_the_door_that_is_for_it() -> None:
+    pinned, others = PinnedTls(("cd" * 32, PIN)), PinnedTls(("cd" * 32,))
+    plain = {"id": "gateway-08", "target": "127.0.0.1:1883"}
+    both = plain | {"tls": "8883", "fingerprint": PIN}
+    only_tls = both | {"target": "127.0.0.1:8883"}
+    doors = {
+        name: [
+            found and found["target"][-4:]
+            for found in (by_its_door(plain, tls), by_its_door(both, tls), by_its_door(only_tls, tls))
+        ]
+        for name, tls in (("none", None), ("pinned", pinned), ("others", others))
+    }
+    assert doors == {"none": ["1883", "1883", None], "pinned": [None, "8883", "8883"], "others": [None, None, None]}
 
 
 async def test_a_record_that_is_no_gateway_of_ours_is_ignored() -> None:

@@ -11,7 +11,8 @@ import pytest
 
 from firmware.hosting.lifecycle import CannotRun
 from firmware.hosting.mqtt import Login, MqttPort
-from firmware.hosting.tls import PinnedTls
+from firmware.hosting.secrecy import hidden
+from firmware.hosting.tls import PinnedTls, spelled
 from nanoclaw.host.local_broker import LocalBroker
 from nanoclaw.host.sensor_tls import SensorTls, TlsFront, fingerprint, make_pair
 from nanoclaw.host.status import read_status
@@ -61,7 +62,9 @@ async def test_a_node_with_another_pin_says_nothing_and_tells_which_certificate_
         port = node(made, ears, "0" * 64)
         port.connect()
         await ears.until("down")
-        assert port.last_failure == f"the certificate is not the pinned one: its fingerprint is {made.fingerprint}"
+        found = spelled(made.fingerprint or "")
+        assert port.last_failure == f"the certificate is not the pinned one: its fingerprint is {found}"
+        assert hidden(port.last_failure) == port.last_failure, "it is no secret, and people need it"
 
 
 async def test_a_node_never_speaks_tls_to_a_port_without_it(tmp_path: Path) -> None:
