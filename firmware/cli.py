@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 EXIT_USAGE, EXIT_MISSING, EXIT_INTERRUPTED = 2, 3, 130
 
 app = typer.Typer(
-    help="A Clawland sensor node (MicroClaw, PicoClaw) as a process of this machine: the firmware that boards run, "
-    "with a file for its flash, signals for its sensors, and MQTT or a serial line to its gateway.",
+    help="Clawland sensor nodes (MicroClaw, PicoClaw): run one as a process of this machine, or on an emulated board; "
+    "build the firmware of ESP32 and Pico W, bring it to a board, watch and measure it there.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -82,13 +82,18 @@ def run(
 
     Readings stay in its flash until a gateway has acknowledged them, so a node may be stopped or killed at any time.
     Exit codes: 0 stopped, 1 a bug, 2 bad configuration, 3 something it needs is missing or taken.
+
+    Example: firmware run --config sensor-01.toml
     """
     from firmware.hosting.lifecycle import run_process
+    from firmware.hosts.build import refuse_board
     from firmware.hosts.process import run_node
 
     settings = _load(config)
-    if settings.board is not None:
-        _usage_error(f"{config}: is a board's configuration ([board]): `firmware flash` brings it there")
+    try:
+        refuse_board(settings, config)
+    except ConfigError as error:
+        _usage_error(str(error))
     _logs(log_level, log_format, settings.id)
     run_process(run_node(settings, trace, sim_clock))
 
@@ -96,10 +101,14 @@ def run(
 @app.command()
 def check(config: Config) -> None:
     """Check a configuration file, its key file and its recordings without running anything."""
+    from firmware.hosts.build import node_json
+
     settings = _load(config)
+    if settings.board is not None:
+        with _telling():
+            node_json(settings, config)  # whether a board can do it
     sensors = ", ".join(sensor["metric"] for sensor in settings.core["sensors"])
-    home = settings.core["home"]
-    print(f"{config}: {settings.id} measures {sensors} for {home['id']} at {home['target']}")
+    print(f"{config}: {settings.id} measures {sensors} {_whither(settings)}")
 
 
 @app.command()
@@ -111,14 +120,16 @@ def build(
     ] = None,
     config: Annotated[
         Path | None,
-        typer.Option(help="Make of this node's TOML file the node.json of a board.", metavar="FILE"),
+        typer.Option(help="Make of this node's TOML file the node.json of a MicroPython process.", metavar="FILE"),
     ] = None,
 ) -> None:
-    """Build the firmware for boards (--board), or of one node's configuration what a board reads (--config).
+    """Build the firmware for boards (--board), or of a node's configuration what MicroPython here reads (--config).
 
     One bundle serves all boards of a kind, and the same sources give the same bytes; `firmware flash` builds it by
-    itself, so that this is for whoever wants to keep or compare one. node.json holds the node's key; a MicroPython
-    process runs it so: micropython -m firmware.hosts.micro.linux DIR/node.json
+    itself, with the node.json of a board ([board] in its FILE), so that this is for whoever wants to keep or compare
+    one. node.json holds the node's key; it runs so: micropython -m firmware.hosts.micro.linux DIR/node.json
+
+    Example: firmware build --board pico-w --out bundle
     """
     from firmware.hosts.build import write_node
     from firmware.hosts.bundle import build_bundle
@@ -158,6 +169,8 @@ def emulate(
     connects there, so [gateway] in the FILE gives but its id, and [discovery] nothing. The board's flash is the file
     board.memory in the node's data directory; `firmware inspect` reads it, and it outlives the board.
     Exit codes: 0 switched off, 2 bad configuration, 3 something is missing or taken, or all boards have died.
+
+    Example: firmware emulate sensor-01.toml sensor-02.toml --port 7001
     """
     from firmware.hosting.lifecycle import run_process
     from firmware.hosts.emulate import run_boards
@@ -205,7 +218,10 @@ def flash(
 
 @app.command()
 def monitor(port: Port, wait: Wait = 10.0) -> None:
-    """Show what a board says, line by line, until Ctrl-C; a port that vanishes is opened again when it is back."""
+    """Show what a board says, line by line, until Ctrl-C; a port that vanishes is opened again when it is back.
+
+    Example: firmware monitor --port /dev/ttyACM0
+    """
     from firmware.hosts.monitor import monitor as watch
     from firmware.hosts.port import need_libraries
 
@@ -238,7 +254,10 @@ def bench(
 
 @app.command()
 def inspect(data: Annotated[Path, typer.Argument(help="The node's data directory.", metavar="DIR")]) -> None:
-    """Print as JSON what a node's flash holds: its slots and the readings that no gateway has acknowledged."""
+    """Print as JSON what a node's flash holds: its slots and the readings that no gateway has acknowledged.
+
+    Example: firmware inspect sensor-01
+    """
     from firmware.hosts.flash import read_flash
 
     if not data.is_dir():
@@ -257,6 +276,19 @@ def example(
     from firmware.hosts.settings import EXAMPLE
 
     print(BOARD_EXAMPLE if board else EXAMPLE, end="")
+
+
+def _whither(settings: "NodeSettings") -> str:
+    """For whom a node measures, and where."""
+    if settings.concentrator is not None:
+        host, port = settings.concentrator
+        return f"for whichever gateway hears its radio, through the concentrator's port at {host}:{port}"
+    home = settings.core["home"]
+    text = f"for {home['id']} at {home['target']}"
+    if settings.board is None:
+        return text
+    parts = ", ".join(f"{name} ({part['kind']})" for name, part in settings.board["parts"].items())
+    return f"{text}, on a {settings.board['kind']} in the Wi-Fi {settings.board['wifi_ssid']}, parts: {parts or 'none'}"
 
 
 def _load(config: Path) -> "NodeSettings":
@@ -281,7 +313,8 @@ def _telling() -> Iterator[None]:
     except (BundleError, PortError) as error:
         _usage_error(str(error), EXIT_MISSING)
     except OSError as error:
-        _usage_error(f"{error.filename}: cannot be written: {error.strerror}")
+        where = f"{error.filename}: " if error.filename else ""
+        _usage_error(f"{where}cannot be read or written: {error.strerror or error}")
     except KeyboardInterrupt:
         _usage_error("interrupted", EXIT_INTERRUPTED)
 

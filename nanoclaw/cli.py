@@ -1,7 +1,10 @@
 """The command `nanoclaw`: run a gateway, look at one, check its configuration."""
 
 import json
+import stat
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -102,6 +105,10 @@ def init(
         str, typer.Option(help="File with the key that the fleet manager knows it by; relative to the configuration.")
     ] = "gateway.key",
     local_host: Annotated[str, typer.Option(help="This machine's address on the sensors' network.")] = "127.0.0.1",
+    local_tls: Annotated[bool, typer.Option("--local-tls", help="Nodes speak TLS, and pin a certificate.")] = False,
+    local_plain: Annotated[
+        bool, typer.Option("--local-plain", help="Nodes may speak without TLS; one of the two beyond this machine.")
+    ] = False,
     uplink_interface: Annotated[str | None, typer.Option(help="Interface that leads to the hub, as eth0.")] = None,
     data: Annotated[str, typer.Option(help="Data directory.", metavar="DIR")] = "/var/lib/nanoclaw",
     url: Annotated[str | None, typer.Option(help="The fleet manager, to enrol at once.")] = None,
@@ -114,17 +121,21 @@ def init(
 
     Exit codes: 0 done, 1 the fleet manager refuses or is not reachable (the file stays), 2 bad usage.
     """
-    from nanoclaw.host.setup import SetupError, write_config
+    from nanoclaw.host.setup import SetupError, check_values, write_config
 
     if (url is None) != (token_file is None):
         _usage_error("--url and --token-file go together")
+    if token_file:
+        _token(token_file)
     values: dict[str, str | int | bool] = {"gateway.id": gateway, "gateway.fleet": fleet, "gateway.site": site}
     values |= {"gateway.key_file": key_file, "uplink.host": hub, "local.host": local_host, "local.data": data}
     if uplink_interface:
         values["uplink.interface"] = uplink_interface
     if url:
         values |= {"uplink.port": 8883, "uplink.tls": True}
+    values |= {f"local.{key}": True for key, asked in (("tls", local_tls), ("plain", local_plain)) if asked}
     try:
+        check_values(values)
         write_config(config, values)
     except SetupError as error:
         _usage_error(str(error))
@@ -156,16 +167,20 @@ def _enrol(settings: "GatewaySettings", url: str, token_file: Path, ca_file: Pat
     from nanoclaw.host.certificate import CertificateError
     from nanoclaw.host.certificate import enrol as get
 
-    try:
-        token = token_file.read_text(encoding="ascii").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        _usage_error(f"--token-file: {token_file}: {getattr(error, 'strerror', None) or 'not a token'}")
+    token = _token(token_file)
     try:
         end = get(settings.core.id, settings.tls, url, token, ca_file)
     except CertificateError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(1) from None
     print(f"{settings.core.id} is enrolled until {end:%Y-%m-%d}: {settings.tls.certificate}")
+
+
+def _token(file: Path) -> str:
+    try:
+        return file.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        _usage_error(f"--token-file: {file}: {getattr(error, 'strerror', None) or 'not a token'}")
 
 
 @app.command()
@@ -196,11 +211,12 @@ def status(
 ) -> None:
     """Show whether a gateway runs, its nodes and uplinks, when the cloud last answered, and what is kept for it.
 
-    Exit codes: 0 it runs, 3 it does not.
+    Exit codes: 0 it runs, 3 it does not, or this user may not look.
     """
     from nanoclaw.host.status_view import look, table
 
-    found = look(_directory(data, config))
+    with _denied():
+        found = look(_directory(data, config))
     if as_json:
         print(json.dumps(found, indent=2))
     else:
@@ -225,7 +241,8 @@ def journal(
     from nanoclaw.host.journal_view import lines, look
 
     try:
-        found = look(_directory(data, config), last)
+        with _denied():
+            found = look(_directory(data, config), last)
     except sqlite3.Error as error:
         print(f"error: the outbox cannot be read: {error}", file=sys.stderr)
         raise SystemExit(3) from None
@@ -249,13 +266,33 @@ def example(
 
 
 def _directory(data: Path | None, config: Path | None) -> Path:
-    """The data directory that the user means."""
+    """The data directory that the user means. Raises PermissionError."""
+    from nanoclaw.host.config import ConfigError, data_directory
+
     if (data is None) == (config is None):
         _usage_error("give --data or --config")
-    directory = data if data is not None else _load(config or Path(), {}).data
-    if not directory.is_dir():
+    try:
+        directory = data if data is not None else data_directory(config or Path())
+    except ConfigError as error:
+        _usage_error(str(error))
+    try:
+        found = stat.S_ISDIR(directory.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        found = False
+    if not found:
         _usage_error(f"{directory} is not a directory")
     return directory
+
+
+@contextmanager
+def _denied() -> Iterator[None]:
+    """One line where another user's files may not be read."""
+    try:
+        yield
+    except PermissionError as error:
+        where = f"{error.filename}: permission denied"
+        print(f"error: {where}: run it as root or as the gateway's user, or ask its monitor port", file=sys.stderr)
+        raise SystemExit(3) from None
 
 
 def _load(config: Path, flags: dict[str, Any]) -> "GatewaySettings":

@@ -22,12 +22,11 @@ from typing import Any
 
 import tomli_w
 
-from clawsim.live.micropython import MOST_READINGS
 from clawsim.randomness import stream
 from clawsim.scenario.plan import FLEET, GatewayPlan, NodePlan, Plan
 from clawsim.sealing import inventory_of, sealed_by, sealing_name, sealing_nodes, sensitive
 from firmware.hosting.config import ConfigError
-from firmware.hosts.build import write_node
+from firmware.hosts.build import MOST_READINGS, write_node
 from firmware.hosts.settings import load_settings
 from firmware.wire.auth import KEY_BYTES, mqtt_password
 

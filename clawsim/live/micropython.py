@@ -6,10 +6,9 @@ import os
 from pathlib import Path
 
 from clawsim.scenario.plan import Plan
+from firmware.hosts.build import MOST_READINGS
 
 HEAP = "48k"
-MOST_READINGS = 100
-"""Of a backlog, in that heap."""
 VARIABLE = "CLAWSIM_MICROPYTHON"
 _BUILT = Path(__file__).resolve().parents[2] / ".cache" / "boards" / "micropython"
 

@@ -12,14 +12,16 @@ id = "sensor-01"
 type = "microclaw"               # or "picoclaw"
 fleet = "clawland"
 key_file = "sensor-01.key"       # 64 hexadecimal digits, from `fleet nodes add`; chmod 600
-backlog_readings = 100           # kept until acknowledged; beyond that the oldest is lost
+# sealing_key_file = "sensor-01.sealing.key"   # the same, for sensors with `sealed = true`; no gateway has it
+backlog_readings = 100           # kept until acknowledged; beyond that the oldest is lost; at most 200
+# heartbeat_ms = 60000
 # sleep = true                   # sleep between samples
 # low_battery_mv = 3300          # below it all intervals are five times as long
 
 [gateway]
 id = "gateway-01"
 host = "192.168.1.100"           # as the board reaches it
-port = 1883
+port = 1883                      # without TLS, which boards do not speak
 
 [board]                          # with stock MicroPython
 kind = "pico-w"                  # or "esp32"
@@ -39,6 +41,9 @@ pin = 4
 profile = "temp"                 # unit, range and interval of a usual sensor; what is given beside it counts
 part = "air"
 what = "temp"
+# every_ms = 60000
+# stuck_ms = 14400000            # the same value for longer is a fault
+# sealed = true                  # only the fleet manager can read the values; needs sealing_key_file
 
 [[sensors]]
 profile = "humidity"

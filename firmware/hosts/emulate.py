@@ -7,6 +7,7 @@ from pathlib import Path
 
 from firmware.hosting.config import ConfigError
 from firmware.hosting.lifecycle import CannotRun, stop_on_signals, until
+from firmware.hosts.build import refuse_board
 from firmware.hosts.emulator import EmulatedBoard, Emulation
 from firmware.hosts.settings import NodeSettings
 
@@ -47,6 +48,8 @@ def _how(code: int) -> str:
 
 
 def _refuse(nodes: list[tuple[NodeSettings, Path]], port: int) -> None:
+    for settings, source in nodes:
+        refuse_board(settings, source)
     if port and not 0 < port <= 65536 - len(nodes):
         raise ConfigError(f"--port: {len(nodes)} boards cannot have ports from {port} on: the last one is 65535")
     for what, found in (

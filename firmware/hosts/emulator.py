@@ -9,13 +9,13 @@ import random
 import shutil
 import socket
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from firmware.hosting.config import ConfigError
 from firmware.hosting.lifecycle import CannotRun
-from firmware.hosts.build import node_json
+from firmware.hosts.build import node_json, refuse_board
 from firmware.hosts.flash import MEMORY_FILE, FlashInUse, lock_flash
 from firmware.hosts.micro import memory
 from firmware.hosts.settings import NodeSettings
@@ -108,8 +108,11 @@ class EmulatedBoard:
 
 
 def told_to_board(settings: NodeSettings, source: Path, emulation: Emulation) -> dict[str, Any]:
-    """What the board reads at power-on. It has no source of chance of its own, so it is given a new seed each time."""
-    told = node_json(settings, source)
+    """What the board reads at power-on. It has no source of chance of its own, so it is given a new seed each time.
+
+    Raises `ConfigError` for what it cannot be told."""
+    refuse_board(settings, source)
+    told = node_json(replace(settings, tls=None), source)  # its gateway is whoever is at the other end of the line
     told["core"]["wired"] = True
     told["core"]["home"]["target"] = TARGET
     if told["seed"] is None:

@@ -25,21 +25,27 @@ key_file = "sensor-01.key"       # 64 hexadecimal digits, from `fleet nodes add`
 data = "sensor-01"               # directory of the flash
 # sync = true                    # have the disk confirm each write
 # heartbeat_ms = 60000
-# backlog_readings = 1000        # kept until acknowledged; beyond that the oldest is lost; at most 500 on a board
+# backlog_readings = 1000        # kept until acknowledged; beyond that the oldest is lost; at most 100 in 48 KB of heap
 # sleep = true                   # sleep between samples
 # low_battery_mv = 3300          # below it all intervals are five times as long
+# battery_mv = 3700              # what the battery is said to have: a process has none to measure
+# free_memory_kb = 100           # what the heartbeat says of the memory: the same
+# version = "1.2.0"              # what it says of the firmware, instead of the firmware's own
+# seed = 7                       # for rehearsals: the same chance every time
+# sample_until_ms = 3600000      # for rehearsals: nothing is sampled from then on
 
 [gateway]
 id = "gateway-01"
 host = "127.0.0.1"
 port = 1883
-# tls = true                     # then port is usually 8883...
-# and the gateway's certificate is known by this, as `nanoclaw status` shows it; those of several with commas
+# tls = true                     # not on boards; the port is then usually 8883
+# With tls: the gateway's certificate, as `nanoclaw status` shows it; those of several gateways with commas.
 # fingerprint = "0f1e2d3c4b5a69788796a5b4c3d2e1f00f1e2d3c4b5a69788796a5b4c3d2e1f0"
 # bind_address = "127.0.0.2"     # local address to connect from
 # At the end of a cable, instead of host and port: serial, which is a device (/dev/ttyUSB0) or a URL
 # (socket://host:port, rfc2217://host:port), and perhaps speed in baud (115200).
 
+# Two # are before what stands instead of [gateway] and [discovery], and not beside them:
 ## [lora]                        # on the radio instead of [gateway]: no IP, no beacon, within its duty cycle
 ## sf = 9                        # spreading factor, 7 (near) to 12 (far)
 ## concentrator = "127.0.0.1:1700"   # a process has no radio: it speaks to a gateway's port for concentrators
@@ -55,9 +61,9 @@ low = -4000
 high = 8500
 every_ms = 60000
 # stuck_ms = 14400000            # the same value for longer is a fault
+# event = true                   # forwarded at once, not with the next summary
 signal = { kind = "sine", mean = 22.0, amplitude = 3.0, period_ms = 86400000 }
 # sealed = true                  # only the fleet manager can read the values; needs sealing_key_file
-
 
 # [[sensors]]
 # profile = "co2"                # unit, range and interval of a usual sensor; what is given beside it counts
@@ -101,6 +107,8 @@ class NodeSettings:
     interface: str
     seed: int | str | None
     sample_until_ms: int | None
+    backlog_given: bool = True
+    """Whether the file itself says how many readings to keep."""
     concentrator: tuple[str, int] | None = None
     """Of a node on the radio: host and port of the gateway's port for concentrators."""
     board: dict[str, Any] | None = None
@@ -120,6 +128,8 @@ def load_settings(file: Path) -> NodeSettings:
     if on_radio and root.has("gateway"):
         raise root.fail("lora", "a node on the radio has no [gateway]: whichever hears it forwards")
     board = root.table("board") if root.has("board") else None
+    if board is not None:
+        _refuse_for_boards(root, on_radio)
     parts = root.tables("parts") if board is not None else []
     root.finish()
     if not sensors:
@@ -149,12 +159,20 @@ def load_settings(file: Path) -> NodeSettings:
         interface=discovery.text("interface", "127.0.0.1"),
         seed=_seed(node),
         sample_until_ms=node.optional_integer("sample_until_ms", 0, _MAX_MS),
+        backlog_given=node.has("backlog_readings"),
         concentrator=_concentrator(lora) if on_radio else None,
         board=None if board is None else load_board(board, parts, sensors),
     )
     for table in (node, gateway, discovery, lora, *sensors, *rules, *([board] if board else [])):
         table.finish()
     return settings
+
+
+def _refuse_for_boards(root: Table, on_radio: bool) -> None:
+    if on_radio:
+        raise root.fail("lora", "the boards' host knows Wi-Fi only; a radio at a board is not wired in yet")
+    if root.has("discovery"):
+        raise root.fail("discovery", "leave it out: a board looks for gateways on its Wi-Fi")
 
 
 def _core_settings(node: Table, sealing_key: bytes | None) -> dict[str, Any]:

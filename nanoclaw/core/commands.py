@@ -154,7 +154,7 @@ class Commands:
         """The command cannot be sent to its node; whoever wants it is told."""
         self._orders.answered(order.id, order.target)
         if order.by == "gateway":
-            self._core.event("command.failed", _named(order) | {"reason": reason})
+            self._answered(order, {"status": "failed", "reason": reason}, now_ms)
             return
         answer = {"id": order.id, "target": order.target, "status": "failed", "reason": reason}
         self._core.forwarder.report("ack", answer, now_ms, (("put", f"cmd:{order.id}", None),))

@@ -66,5 +66,5 @@ class Dating:
         if not ours:
             entry["time_quality"] = "estimated"
         entry.setdefault("time_quality", "corrected")
-        sample = entry["sensor"], entry["metric"], entry["value"], entry["utc_ms"]
+        sample = entry["sensor"], entry["metric"], entry.get("value"), entry["utc_ms"]
         return Item(item.id, item.kind, compact(orjson.dumps(entry)), sample)

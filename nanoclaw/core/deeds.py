@@ -88,6 +88,12 @@ class Deeds:
         """Whether nothing follows yet."""
         return subject in self.holding
 
+    def is_cooling(self, now_ms: int) -> bool:
+        """Whether any cooldown is under way."""
+        rules = self._core.decisions.rules
+        spans = {name: rule.get("cooldown_ms") or 0 for name, rule in rules.items()}
+        return any(now_ms - at_ms < spans.get(rule, 0) for (rule, _), at_ms in self.acted_ms.items())
+
     def released(self, now_ms: int) -> list[Subject]:
         """Those whose cooldown is over."""
         found = self._held.take(now_ms)

@@ -165,7 +165,7 @@ class Intake:
         """A window is complete and durable."""
         if self._core.reduction.active:
             self._core.reduction.window_closed(below, now_ms)
-        self._core.recent.window_closed()
+        self._core.recent.window_closed(now_ms)
         self._core.decisions.state.window_closed(now_ms)
         self._core.forwarder.window_closed(first_id, below, now_ms)
 

@@ -144,8 +144,11 @@ class Outbox:
         return batch
 
     def take_summing(self, below: int) -> list[Item]:
-        """Those to be summarised with ids below `below`; their rows stay on disk until the summary is there."""
-        taken = [item for item in self.summing.values() if item.id < below]
+        """Those to be summarised with ids below `below`; their rows stay on disk until the summary is there.
+
+        What has no date yet waits for it: a summary is never dated afterwards.
+        """
+        taken = [item for item in self.summing.values() if item.id < below and item.id not in self.undated]
         for item in taken:
             del self.summing[item.id]
             self._gone(item)

@@ -81,7 +81,7 @@ class Reduction:
         return None if latest is None else (latest[1], latest[0])
 
     def window_closed(self, below: int, now_ms: int) -> None:
-        """All that is to be summarised and on disk goes into summaries, which go up like reports."""
+        """All that is to be summarised, dated and on disk goes into summaries, which go up like reports."""
         window_ms = self._core.config.window_ms
         groups: dict[tuple[str, str, int | None], list[Item]] = {}
         for item in self._core.outbox.take_summing(below):

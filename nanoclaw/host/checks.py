@@ -3,6 +3,7 @@
 import os
 import shutil
 import socket
+import ssl
 import stat
 import time
 from collections.abc import Iterator
@@ -11,15 +12,17 @@ from typing import NamedTuple
 
 from firmware.cable.stream import open_port, reason_of
 from nanoclaw.host.attempt import refused_because
-from nanoclaw.host.config import MB, GatewaySettings
-from nanoclaw.host.daemon import EARLIEST_UTC_MS, LOOPBACK
+from nanoclaw.host.config import MB, GatewaySettings, is_loopback
+from nanoclaw.host.daemon import EARLIEST_UTC_MS
 from nanoclaw.host.networks import Interfaces, forwarding, separation_problems, way_problems
-from nanoclaw.host.status import LOCK_FILE, is_running, moved_aside
+from nanoclaw.host.status import is_running, moved_aside
 
 OK, WARNING, ERROR = "ok", "warning", "error"
 READING_BYTES = 300
 """On disk, with SQLite's own and the write-ahead log: measured 240 with usual metrics."""
 LEAST_FREE_BYTES = 20 * MB
+SYSTEM_PATHS = ("/usr/local/sbin", "/usr/sbin", "/opt/mosquitto/sbin")
+"""Where the hub looks for programs, too: Debian keeps daemons off a user's PATH."""
 LEAST_DAILY_MB = 3
 """Heartbeats every 30 s and their answers weigh 2.1 MB a day."""
 
@@ -34,13 +37,18 @@ class Finding(NamedTuple):
 
 def findings(settings: GatewaySettings, utc_ms: int | None = None) -> Iterator[Finding]:
     """Everything, in the order in which a user would mend it. `utc_ms` is the machine's own when left out."""
-    running = (settings.data / LOCK_FILE).exists() and is_running(settings.data)
+    try:
+        running = is_running(settings.data)
+    except PermissionError:
+        yield Finding(ERROR, "data", f"{settings.data}: permission denied: run it as root or as the gateway's user")
+        return
     utc_ms = time.time_ns() // 1_000_000 if utc_ms is None else utc_ms
     yield from _data(settings)
     yield from _disk(settings)
     yield from _secrets(settings)
     yield from _clock(settings, utc_ms)
     yield from _networks(settings)
+    yield from _broker(settings)
     yield from _ports(settings, running)
     yield from _nodes_tls(settings)
     yield from _serial(settings, running)
@@ -79,6 +87,7 @@ def _existing(path: Path) -> Path:
 
 def _secrets(settings: GatewaySettings) -> Iterator[Finding]:
     files = [settings.key_file, *([settings.tls.key] if settings.uplink_tls else [])]
+    files += [settings.local_tls.pair] if settings.local_tls is not None else []
     wide = [path for path in files if path.exists() and path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO)]
     # In systemd's directory of credentials an access list, which shows as rights of the group, names our user.
     given = os.environ.get("CREDENTIALS_DIRECTORY")
@@ -108,9 +117,24 @@ def _networks(settings: GatewaySettings) -> Iterator[Finding]:
     for name in on:
         yield Finding(ERROR, "networks", f"packets pass between sensors and uplink: sysctl -w {name}=0")
     if not problems and not mixed and not on:
-        alone = settings.local_host in LOOPBACK
+        alone = is_loopback(settings.local_host)
         text = "nodes are on this machine alone" if alone else "sensors and uplink are apart, and nothing is forwarded"
         yield Finding(OK, "networks", text)
+
+
+def _broker(settings: GatewaySettings) -> Iterator[Finding]:
+    """What another program's broker needs; our own needs nothing."""
+    if settings.broker != "mosquitto":
+        return
+    path = os.pathsep.join((os.environ.get("PATH", os.defpath), *SYSTEM_PATHS))
+    missing = [
+        f"the program {program} is not installed: apt-get install {package}"
+        for program, package in (("mosquitto", "mosquitto"), ("setpriv", "util-linux"))
+        if shutil.which(program, path=path) is None
+    ]
+    yield from (Finding(ERROR, "broker", f"{text} (local.broker)") for text in missing)
+    if not missing:
+        yield Finding(OK, "broker", "Mosquitto is installed")
 
 
 def _ports(settings: GatewaySettings, running: bool) -> Iterator[Finding]:
@@ -123,14 +147,14 @@ def _ports(settings: GatewaySettings, running: bool) -> Iterator[Finding]:
         yield _port("for nodes with TLS", settings.local_host, settings.local_tls.port, "local.tls_port")
     if settings.lora is not None:
         yield _port("for concentrators", settings.lora.host, settings.lora.port, "lora.port", socket.SOCK_DGRAM)
-        if settings.lora.host not in LOOPBACK:
+        if not is_loopback(settings.lora.host):
             text = f"{settings.lora.host} is beyond this machine, and their protocol proves nobody's identity"
             yield Finding(WARNING, "ports", f"for concentrators: {text}: keep that network apart")
     if settings.monitor_port is not None:
         if settings.monitor_port == settings.local_port != 0 and settings.monitor_host == settings.local_host:
             yield Finding(ERROR, "ports", f"{settings.local_port} is given twice: local.port and monitor.port")
         yield _port("for monitoring", settings.monitor_host, settings.monitor_port, "monitor.port")
-        if settings.monitor_host not in LOOPBACK:
+        if not is_loopback(settings.monitor_host):
             text = f"{settings.monitor_host} is beyond this machine, and whoever reaches it may read all"
             yield Finding(WARNING, "ports", text)
 
@@ -151,10 +175,25 @@ def _port(what: str, host: str, port: int, key: str, kind: int = socket.SOCK_STR
 
 
 def _nodes_tls(settings: GatewaySettings) -> Iterator[Finding]:
-    """Nodes that speak without TLS are nothing wrong, and nothing to be silent about."""
-    if settings.local_plain and settings.local_host not in LOOPBACK:
+    """The certificate for nodes; nodes without TLS are nothing wrong, and nothing to be silent about."""
+    if settings.local_tls is not None and settings.local_tls.pair.exists():
+        problem = _pair_problem(settings.local_tls.pair)
+        if problem:
+            yield Finding(ERROR, "tls", f"{settings.local_tls.pair}: {problem} (local.certificate)")
+    if settings.local_plain and not is_loopback(settings.local_host):
         text = f"nodes may speak to {settings.local_host} as they are: whoever listens there reads them (local.tls)"
         yield Finding(WARNING, "tls", text)
+
+
+def _pair_problem(pair: Path) -> str:
+    """Why no TLS server can use the file, "" when it can. The daemon makes one that is not there."""
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(pair)
+    except ssl.SSLError:  # an OSError too, with a text of OpenSSL's own
+        return "no certificate with its key in PEM"
+    except OSError as error:
+        return (error.strerror or str(error)).lower()
+    return ""
 
 
 def _serial(settings: GatewaySettings, running: bool) -> Iterator[Finding]:
@@ -177,7 +216,7 @@ def _certificate(settings: GatewaySettings, utc_ms: int) -> Iterator[Finding]:
 
         level, text = problem(settings.core.id, settings.tls, utc_ms)
         yield Finding(level, "certificate", text)
-    elif not all(way.host in LOOPBACK for way in settings.ways):
+    elif not all(is_loopback(way.host) for way in settings.ways):
         text = "uplink.tls is off: readings and commands travel as they are; nanoclaw enrol gets a certificate"
         yield Finding(WARNING, "certificate", text)
 

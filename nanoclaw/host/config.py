@@ -1,6 +1,8 @@
 """The gateway's configuration: flags over `CLAWLAND_*` variables over the TOML file over defaults, parsed once."""
 
 import dataclasses
+import difflib
+import ipaddress
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,10 +20,10 @@ from nanoclaw.host.lines_config import BACKUP_KEYS, SerialConfig, Way, is_specif
 from nanoclaw.host.lora_config import LORA_KEYS, LoraSettings, lora_settings
 from nanoclaw.host.sensor_tls import SensorTls
 
-__all__ = ["EXAMPLE", "ConfigError", "GatewaySettings", "load_settings"]
+__all__ = ["EXAMPLE", "ConfigError", "GatewaySettings", "data_directory", "is_loopback", "load_settings"]
 
 EXAMPLE = """\
-# Any value may also come from a variable, as CLAWLAND_UPLINK_HOST for host in [uplink].
+# Any value may also come from a variable, as CLAWLAND_UPLINK_HOST for host in [uplink]; only [[serial]] may not.
 [gateway]
 id = "gateway-01"
 fleet = "clawland"
@@ -55,7 +57,7 @@ data = "/var/lib/nanoclaw"       # outbox, configuration snapshot, status
 # tls = true                     # nodes that can speak TLS, and pin this gateway's certificate (`nanoclaw status`)
 # tls_port = 8883                # 0: any free one
 # certificate = "sensors.pem"    # key and certificate; made in the data directory when left out
-# plain = true                   # with tls: leave the port without it open to nodes that cannot
+# plain = true                   # nodes may speak without TLS to a host that is not this machine alone
 # advertise_port = 1883          # when nodes reach the broker on another port
 
 # [[serial]]                     # a port with nodes at the other end, one or many; one such table for each port
@@ -80,11 +82,26 @@ enabled = true
 # host = "127.0.0.1"             # whoever reaches it may read it
 
 [tuning]                         # milliseconds unless the name says otherwise; these are the defaults
-# window_ms = 60000
-# offline_after_ms = 90000
-# outbox_max_readings = 200000
-# failback_after_ms = 600000
+# window_ms = 60000              # readings of this time go to the cloud as one batch
+# commit_ms = 5000               # readings wait at most so long for the disk, and their node for its answer
+# commit_readings = 1000         # so many go to the disk at once
+# uplink_heartbeat_ms = 30000    # how often the cloud is asked whether it is there
+# offline_after_ms = 90000       # after so long without an answer the gateway decides alone
+# down_after_intervals = 3       # a node is down after so many of its heartbeats did not come
+# flap_downs = 3                 # a node that was down so often
+# flap_window_ms = 3600000       # within this time is unsteady,
+# flap_hold_ms = 600000          # and up again only when it was heard for so long without a break
+# outbox_max_readings = 200000   # the oldest goes when there are more,
+# outbox_max_bytes = 67108864    # or when they are larger than this together,
+# outbox_max_age_ms = 1209600000 # or when it was read so long ago: two weeks
+# resend_ms = 30000              # what the cloud has not acknowledged is sent again
+# catchup_every_ms = 1000        # after an outage one batch of the backlog goes up in this time,
+# catchup_readings = 500         # of at most so many readings
+# late_ms = 90000                # older readings are kept and sent, but decide nothing
+# for_lag_ms = 5000              # a condition that no reading confirms again is believed so much later
+# failback_after_ms = 600000     # with policy "after" in [failback]
 # failback_hold_ms = 300000      # a home counts only when it has been up for so long without a break
+# unchanged_ms = 900000          # a metric of mode on_change goes up so often though it does not change
 
 [failback]                       # when nodes that fled here go back to their home, which the cloud hears again
 policy = "never"                 # "idle": when nothing is under way; "after": when it has been up for a while
@@ -105,6 +122,8 @@ _KEYS = {
     "monitor": ("host", "port"),
     "failback": ("policy",),
 }
+TUNING = {field.name: field.default for field in dataclasses.fields(GatewayConfig) if field.type in (int, "int")}
+"""Keys of [tuning] and their defaults."""
 MB = 1_000_000
 _MAX_TUNING = 2**31 - 1
 
@@ -121,7 +140,7 @@ class GatewaySettings:
     local_port: int
     local_tls: SensorTls | None
     local_plain: bool
-    """Whether nodes may come without TLS."""
+    """Whether nodes may come without TLS to `local_host`."""
     broker: str
     advertise_port: int | None
     lora: LoraSettings | None
@@ -150,8 +169,7 @@ def load_settings(
 
     `flags` are values by "table.key"; `environ` is the process's own by default.
     """
-    overrides = _from_environment(os.environ if environ is None else environ)
-    overrides.update({path: (_flag(path), text) for path, text in (flags or {}).items()})
+    overrides = _overrides(flags or {}, os.environ if environ is None else environ)
     root = load_toml(file, overrides)
     names = (*_KEYS, "tuning", "modes")
     with_lora = root.has("lora")
@@ -159,9 +177,23 @@ def load_settings(
     serial = root.tables("serial")
     root.finish()
     settings = _settings(tables, serial, with_lora)
+    modes = _modes(tables["modes"], overrides)
     for table in (*tables.values(), *serial):
         table.finish()
-    return settings
+    return dataclasses.replace(settings, core=dataclasses.replace(settings.core, modes=modes))
+
+
+def data_directory(file: Path, environ: Mapping[str, str] | None = None) -> Path:
+    """The data directory alone, for whoever may not read the key; raises `ConfigError`."""
+    return load_toml(file, _overrides({}, os.environ if environ is None else environ)).table("local").path("data")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether nobody beyond this machine reaches `host`."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _settings(tables: Mapping[str, Table], serial: list[Table], with_lora: bool) -> GatewaySettings:
@@ -169,7 +201,7 @@ def _settings(tables: Mapping[str, Table], serial: list[Table], with_lora: bool)
     data, tls = local.path("data"), uplink.boolean("tls", False)
     ways, local_host = ways_of(uplink, tables["backup"], tls), local.text("host", "127.0.0.1")
     lora, radio = lora_settings(tables["lora"], with_lora)
-    core = _core(tables["gateway"], tables["tuning"], tables["modes"], ways, tls, tables["failback"])
+    core = _core(tables["gateway"], tables["tuning"], ways, tls, tables["failback"])
     return GatewaySettings(
         core=dataclasses.replace(core, lora=radio),
         ways=ways,
@@ -177,7 +209,7 @@ def _settings(tables: Mapping[str, Table], serial: list[Table], with_lora: bool)
         local_host=local_host,
         local_port=local.integer("port", 0, 65535, 0),
         local_tls=_sensor_tls(local, data),
-        local_plain=local.boolean("plain", False) if local.boolean("tls", False) else True,
+        local_plain=_plain(local, local_host),
         broker=local.choice("broker", ("embedded", "mosquitto"), "embedded"),
         advertise_port=local.optional_integer("advertise_port", 1, 65535),
         lora=lora,
@@ -195,12 +227,20 @@ def _settings(tables: Mapping[str, Table], serial: list[Table], with_lora: bool)
 
 def _sensor_tls(local: Table, data: Path) -> SensorTls | None:
     if not local.boolean("tls", False):
-        for key in ("tls_port", "certificate", "plain"):
+        for key in ("tls_port", "certificate"):
             if local.has(key):
                 raise local.fail(key, "means nothing without tls = true")
         return None
     pair = local.path("certificate") if local.has("certificate") else data / "sensors.pem"
     return SensorTls(local.integer("tls_port", 0, 65535, 8883), pair)
+
+
+def _plain(local: Table, host: str) -> bool:
+    """Whether nodes may come without TLS to `host`; beyond this machine somebody has to have said so."""
+    tls, plain = local.boolean("tls", False), local.boolean("plain", False)
+    if not (tls or plain or is_loopback(host)):
+        raise local.fail("host", f"nodes would speak to {host} without TLS: set tls = true, or plain = true")
+    return plain or not tls
 
 
 def _tls(uplink: Table, directory: Path) -> ClientTls:
@@ -209,11 +249,8 @@ def _tls(uplink: Table, directory: Path) -> ClientTls:
     return ClientTls(uplink.path("ca") if uplink.has("ca") else directory / "ca.crt", certificate, key)
 
 
-def _core(
-    gateway: Table, tuning: Table, modes: Table, ways: tuple[Way, ...], tls: bool, failback: Table
-) -> GatewayConfig:
-    numbers = {field.name: field for field in dataclasses.fields(GatewayConfig) if field.type in (int, "int")}
-    given: dict[str, Any] = {name: tuning.integer(name, 1, _MAX_TUNING) for name in numbers if tuning.has(name)}
+def _core(gateway: Table, tuning: Table, ways: tuple[Way, ...], tls: bool, failback: Table) -> GatewayConfig:
+    given: dict[str, Any] = {name: tuning.integer(name, 1, _MAX_TUNING) for name in TUNING if tuning.has(name)}
     role = gateway.choice("role", ("primary", "secondary"), "primary")
     return GatewayConfig(
         id=gateway.identity("id"),
@@ -222,22 +259,39 @@ def _core(
         site=gateway.identity("site", "site-01"),
         role="primary" if role == "primary" else "secondary",
         failback=cast(Policy, failback.choice("policy", POLICIES, NEVER)),
-        modes={metric: modes.choice(metric, MODES) for metric in _metrics(modes)},
         lines=tuple(LineConfig(way.name, way.daily_mb * MB if way.daily_mb else None, tls) for way in ways),
         **given,
     )
 
 
-def _metrics(modes: Table) -> list[str]:
-    """The metrics of [modes]; raises ConfigError for a name that no metric can have."""
-    for metric in modes.names():
+def _modes(modes: Table, overrides: Mapping[str, tuple[str, str]]) -> dict[str, str]:
+    """The modes by metric; raises ConfigError for a name that no metric can have."""
+    outside = [path.removeprefix("modes.") for path in overrides if path.startswith("modes.")]
+    metrics = list(dict.fromkeys([*modes.names(), *outside]))
+    for metric in metrics:
         if not valid_metric(metric):
             raise modes.fail(metric, f"{metric!r} cannot be a metric")
-    return modes.names()
+    return {metric: modes.choice(metric, MODES) for metric in metrics}
+
+
+def _overrides(flags: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+    """Source and text by "table.key". Raises ConfigError for a variable of [tuning] that means nothing."""
+    overrides = _from_environment(environ)
+    overrides.update({path: (_flag(path), text) for path, text in flags.items()})
+    return overrides
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, tuple[str, str]]:
     overrides = {}
+    for name, text in environ.items():
+        table, _, key = name.removeprefix(ENV_PREFIX).lower().partition("_")
+        if not name.startswith(ENV_PREFIX) or table not in ("tuning", "modes"):
+            continue  # of the other tables other programs may have variables, too
+        if table == "tuning" and key not in TUNING:
+            close = difflib.get_close_matches(key, TUNING, n=1)
+            hint = f"; did you mean {ENV_PREFIX}TUNING_{close[0].upper()}?" if close else ""
+            raise ConfigError(f"{name}: there is no {key!r} in [tuning]{hint}")
+        overrides[f"{table}.{key}"] = (name, text)
     for table, keys in _KEYS.items():
         for key in keys:
             name = f"{ENV_PREFIX}{table}_{key}".upper()

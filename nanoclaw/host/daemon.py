@@ -173,6 +173,7 @@ class Daemon:
         await self._broker.set_passwords(output.passwords)
 
     async def _do_store(self, output: Any) -> None:
+        """A disk that is full or busy is the core's to bear. A broken outbox raises, which ends the process."""
         try:
             await self._store.write(output.writes)
         except StoreError as error:
@@ -229,15 +230,25 @@ class Daemon:
         # Imported here: it is not needed to start, and nodes wait for nothing of it.
         from nanoclaw.host.discovery import Announcer
 
-        port = self._settings.advertise_port or self._broker.tls_port or self._broker.port
-        self._announcer = Announcer(self._fields(), self._settings.local_host, port, self._settings.interface)
+        where = self._settings.local_host, self._announced_port(), self._settings.interface
+        self._announcer = Announcer(self._fields(), *where)
         await self._announcer.start()
 
     def _fields(self) -> dict[str, str]:
         config = self._settings.core
         load = str(self.core.status()["nodes_up"])
         fields = {"id": config.id, "fleet": config.fleet_id, "role": config.role, "load": load}
-        return fields if self._broker.fingerprint is None else fields | {"fingerprint": self._broker.fingerprint}
+        tls_port, fingerprint = self._broker.tls_port, self._broker.fingerprint
+        if tls_port is None or fingerprint is None:
+            return fields
+        port = tls_port if self._settings.local_plain else self._announced_port()
+        return fields | {"tls": str(port), "fingerprint": fingerprint}
+
+    def _announced_port(self) -> int:
+        """Where nodes come without TLS, or with it if that is the only way."""
+        settings, broker = self._settings, self._broker
+        usual = broker.port if settings.local_plain or broker.tls_port is None else broker.tls_port
+        return settings.advertise_port or usual
 
     # what it says of itself
 

@@ -66,9 +66,13 @@ def separation_problems(settings: GatewaySettings, interfaces: Interfaces) -> It
         yield f"local.host {settings.local_host} listens on every network, the uplink's too: give the sensors' address"
         return
     sensors = sensor_interface(settings, interfaces)
-    for way in settings.ways:
+    if sensors == LOOPBACK_INTERFACE:
+        return
+    for table, way in zip(("uplink", "backup"), settings.ways, strict=False):
+        if not way.through:
+            yield f"{way.name}: nothing says that sensors and uplink are apart: set interface in [{table}]"
         out = way.interface or interfaces.with_address(way.bind_address) if way.through else None
-        if sensors not in (None, LOOPBACK_INTERFACE) and out == sensors:
+        if sensors is not None and out == sensors:
             yield f"sensors and {way.name} share the interface {sensors}: give each network its own"
 
 

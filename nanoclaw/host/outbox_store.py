@@ -1,7 +1,8 @@
 """The gateway's disk: one SQLite file in which a `Store` of the core is one transaction, durable when it is answered.
 
 All SQL runs in one thread of its own, so that a slow disk never stops the loop. A file that SQLite cannot read is moved
-aside and a new one is started: a gateway that has lost its backlog is worth more than one that does not run.
+aside and a new one is started: a gateway that has lost its backlog is worth more than one that does not run. One that
+breaks while the gateway runs ends it, since the core counts on what it has stored; the next start does the rest.
 """
 
 import asyncio
@@ -19,6 +20,7 @@ _log = logging.getLogger("clawland.outbox")
 OUTBOX_FILE = "outbox.sqlite"
 SCHEMA_VERSION = 1
 _BUSY_S = 5.0
+_PRIMARY_CODE = 0xFF  # of SQLite's error codes; the rest says more about it
 _SCHEMA = """
 CREATE TABLE slots (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE outbox (id INTEGER PRIMARY KEY, kind TEXT NOT NULL, body BLOB NOT NULL);
@@ -29,6 +31,10 @@ Restored = dict[str, Any]
 
 class StoreError(Exception):
     """A transaction was not made durable; the message is the reason, for the core."""
+
+
+class OutboxBroken(Exception):
+    """What is in the file cannot be read any more, and the next start moves it aside; the message is for the user."""
 
 
 class OutboxUnusable(Exception):
@@ -56,12 +62,14 @@ class OutboxStore:
     async def write(self, writes: Iterable[tuple[Any, ...]]) -> None:
         """Make one transaction of `("put", slot, value or None)`, `("add", id, kind, body)`, `("remove", [id, …])`.
 
-        Raises `StoreError`, and then none of it has happened.
+        Raises `StoreError`, and then none of it has happened; `OutboxBroken` when no later one can do better.
         """
         loop = asyncio.get_running_loop()
         try:
             await loop.run_in_executor(self._writer, self._transact, list(writes))
         except sqlite3.Error as error:
+            if _is_broken(error):
+                raise OutboxBroken(f"{self._path}: {error}; the next start moves it aside") from None
             raise StoreError(str(error)) from None
 
     def close(self) -> None:
@@ -127,10 +135,13 @@ class OutboxStore:
 def read_outbox(path: Path) -> Restored:
     """What an outbox (its file, or the gateway's data directory) holds, whether or not its gateway runs.
 
-    The same as `OutboxStore.load`; empty when there is none yet. Raises sqlite3.Error when it cannot be read.
+    The same as `OutboxStore.load`; empty when there is none yet. Raises sqlite3.Error when it cannot be read, and
+    PermissionError for a user who may not.
     """
     file = path / OUTBOX_FILE if path.is_dir() else path
-    if not file.exists():
+    try:
+        file.open("rb").close()  # SQLite's own word for a file that is another user's is no help
+    except (FileNotFoundError, NotADirectoryError):
         return {"slots": {}, "outbox": []}
     with closing(sqlite3.connect(file, timeout=_BUSY_S)) as database:
         database.execute("PRAGMA query_only=ON")
@@ -157,6 +168,8 @@ def _apply(database: sqlite3.Connection, write: tuple[Any, ...]) -> None:
             raise ValueError(f"the outbox does not know how to {write[:1]}")
 
 
-def _is_broken(error: sqlite3.OperationalError) -> bool:
-    """Whether an operational error is about what is in the file, such as a table that is not there."""
+def _is_broken(error: sqlite3.Error) -> bool:
+    """Whether an error is about what is in the file, such as a table that is not there; a full disk is not."""
+    if getattr(error, "sqlite_errorcode", 0) & _PRIMARY_CODE in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        return True
     return "no such table" in str(error) or "malformed" in str(error) or "no such column" in str(error)

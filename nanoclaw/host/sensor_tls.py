@@ -30,7 +30,10 @@ class SensorTls:
 
 
 def make_pair(path: Path, name: str) -> None:
-    """A key and a certificate signed by itself, for its owner alone; one that is there stays. Raises OSError."""
+    """A key and a certificate signed by itself, for its owner alone; one that is there stays. Raises OSError.
+
+    It is on the disk when this returns: after a power cut another one would mean going to every node.
+    """
     # Imported here: it loads a library that gateways without TLS do not need.
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
@@ -50,7 +53,19 @@ def make_pair(path: Path, name: str) -> None:
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
     with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
         file.write(pem)
+        file.flush()
+        os.fsync(file.fileno())
     fresh.replace(path)
+    _sync(path.parent)
+
+
+def _sync(directory: Path) -> None:
+    """Have the name of a new file on the disk too. Raises OSError."""
+    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def fingerprint(pair: Path) -> str:

@@ -2,13 +2,37 @@
 
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
-from nanoclaw.host.config import EXAMPLE
+from firmware.wire.ids import valid_id
+from nanoclaw.host.config import EXAMPLE, is_loopback
+
+_IDS = {"gateway.id": "--id", "gateway.site": "--site", "gateway.fleet": "--fleet"}
+_NOT_EMPTY = {
+    "uplink.host": "--hub",
+    "local.host": "--local-host",
+    "local.data": "--data",
+    "gateway.key_file": "--key-file",
+}
 
 
 class SetupError(Exception):
     """The configuration could not be written; the text is for the user."""
+
+
+def check_values(values: Mapping[str, str | int | bool]) -> None:
+    """Refuse what `nanoclaw run` would not take, by the flag that said it. Raises SetupError."""
+    for name, flag in _IDS.items():
+        if not valid_id(values.get(name)):
+            grammar = "use at most 32 of a-z, 0-9 and '-', not '-' first"
+            raise SetupError(f"{flag}: {values.get(name)!r} cannot be an id: {grammar}")
+    for name, flag in _NOT_EMPTY.items():
+        if not str(values.get(name, "")).strip():
+            raise SetupError(f"{flag}: must not be empty")
+    host = str(values["local.host"])
+    if not (is_loopback(host) or values.get("local.tls") or values.get("local.plain")):
+        raise SetupError(f"--local-host: nodes would speak to {host} without TLS: add --local-tls, or --local-plain")
 
 
 def write_config(path: Path, values: dict[str, str | int | bool]) -> None:

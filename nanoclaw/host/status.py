@@ -35,11 +35,22 @@ class DataLock:
 
 
 def is_running(directory: Path) -> bool:
-    """Whether a daemon has the data directory."""
+    """Whether a daemon has the data directory; looking leaves nothing there.
+
+    Raises PermissionError for a user who may not look.
+    """
     try:
-        DataLock(directory).close()
-    except CannotRun:
+        lock = os.open(directory / LOCK_FILE, os.O_RDONLY | os.O_CLOEXEC)
+    except PermissionError:
+        raise
+    except OSError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)  # two who look do not take each other for a daemon
+    except BlockingIOError:
         return True
+    finally:
+        os.close(lock)
     return False
 
 

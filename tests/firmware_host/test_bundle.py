@@ -15,7 +15,7 @@ from firmware.hosts.bundle import MANIFEST_FILE, BundleError, build_bundle, read
 from firmware.hosts.flashing import is_hello
 from firmware.hosts.monitor import told
 from firmware.hosts.port import readable
-from firmware.hosts.settings import load_settings
+from firmware.hosts.settings import EXAMPLE, load_settings
 
 KEY, PASSWORD = bytes(range(32)), "correct horse"
 
@@ -110,6 +110,7 @@ def test_the_example_of_a_board_is_a_good_configuration(config: Path) -> None:
         ('wifi_ssid = "shed"', f'wifi_ssid = "{"s" * 33}"', "board.wifi_ssid: must be at most 32 bytes"),
         ("[[parts]]", "battery = { pin = 26, low = [1], high = [2, 3] }\n[[parts]]", "battery.low: must be 2"),
         ('wifi_ssid = "shed"', 'wifi_ssid = "shed"\ndeep_sleep_from_ms = 60000', "only esp32 sleeps deeply"),
+        ("[board] ", '[discovery]\ninterface = "127.0.0.1"\n[board] ', "discovery: leave it out: a board looks"),
     ],
 )
 def test_what_is_wrong_with_a_board_names_the_key(config: Path, old: str, new: str, message: str) -> None:
@@ -119,6 +120,86 @@ def test_what_is_wrong_with_a_board_names_the_key(config: Path, old: str, new: s
     with pytest.raises(ConfigError, match=message) as error:
         load_settings(config)
     assert str(error.value).startswith(str(config)) and PASSWORD not in str(error.value)
+
+
+def test_the_example_of_a_board_with_all_that_is_commented_out_is_a_good_configuration(config: Path) -> None:
+    lines = [
+        line.removeprefix("# ") for line in BOARD_EXAMPLE.replace('kind = "pico-w"', 'kind = "esp32"').splitlines()
+    ]
+    config.write_text("\n".join(lines))
+    (config.parent / "sensor-01.sealing.key").write_text(bytes(range(32, 64)).hex())
+    (config.parent / "sensor-01.sealing.key").chmod(0o600)
+    found = node_json(load_settings(config), config)
+    assert found["core"]["sensors"][0]["sealed"] and found["core"]["sealing_key"] == bytes(range(32, 64)).hex()
+    assert (found["board"]["alarm_pin"], found["board"]["deep_sleep_from_ms"]) == (15, 60_000)
+
+
+@pytest.mark.parametrize("command", ["run", "build", "emulate", "flash", "monitor", "bench", "inspect"])
+def test_each_command_has_an_example_in_its_help(command: str) -> None:
+    assert f"Example: firmware {command} " in CliRunner().invoke(app, [command, "--help"]).output
+
+
+def test_a_place_that_cannot_be_written_is_named(config: Path, tmp_path: Path) -> None:
+    (tmp_path / "process.toml").write_text(EXAMPLE)
+    arguments = ["build", "--config", str(tmp_path / "process.toml"), "--out", str(config)]
+    done = CliRunner().invoke(app, arguments)
+    assert (done.exit_code, done.output) == (2, f"error: {config}: cannot be read or written: File exists\n")
+
+
+TLS = f'port = 8883\ntls = true\nfingerprint = "{"ab" * 32}"\n#'
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("port = 1883", TLS, "gateway.tls: boards speak without TLS: leave tls and fingerprint out, and give the gat"),
+        ('host = "192', 'bind_address = "10.0.0.1"\nhost = "192', "gateway.bind_address: leave it out: a board has"),
+        ("backlog_readings = 100", "backlog_readings = 201", "node.backlog_readings: must be at most 200 on a board"),
+        (
+            'host = "192.168.1.100"           # as the board reaches it\nport = 1883 ',
+            'serial = "/dev/ttyUSB0" #',
+            "gateway.serial: the boards' host knows Wi-Fi only: write host and port instead of it",
+        ),
+    ],
+)
+def test_what_no_board_can_do_is_refused_by_check_as_by_flash(config: Path, old: str, new: str, message: str) -> None:
+    text = config.read_text()
+    assert old in text
+    config.write_text(text.replace(old, new, 1))
+    for command in (["check"], ["flash", "--port", "/dev/none"]):
+        done = CliRunner().invoke(app, [*command, "--config", str(config)])
+        assert (done.exit_code, len(done.output.splitlines())) == (2, 1)
+        assert done.output.startswith(f"error: {config}: {message}")
+
+
+def test_a_board_has_no_radio_for_frames_yet(config: Path) -> None:
+    head, _, rest = config.read_text().partition("[gateway]")
+    config.write_text(head + "[board]" + rest.partition("[board]")[2] + "\n[lora]\nsf = 7\n")
+    with pytest.raises(ConfigError, match="lora: the boards' host knows Wi-Fi only"):
+        load_settings(config)
+
+
+def test_check_says_which_board_in_which_wifi_with_which_parts(config: Path) -> None:
+    said = CliRunner().invoke(app, ["check", "--config", str(config)]).output
+    assert said.strip().endswith("at 192.168.1.100:1883, on a pico-w in the Wi-Fi shed, parts: air (dht22)")
+
+
+@pytest.mark.parametrize("command", [["emulate"], ["build", "--out", "OUT", "--config"], ["run", "--config"]])
+def test_a_board_is_neither_emulated_nor_built_for_a_process_nor_run(
+    config: Path, tmp_path: Path, command: list[str]
+) -> None:
+    arguments = [str(tmp_path / "out") if argument == "OUT" else argument for argument in command]
+    done = CliRunner().invoke(app, [*arguments, str(config)])
+    assert (done.exit_code, done.output) == (
+        2,
+        f"error: {config}: is a board's configuration ([board]): `firmware flash` brings it there\n",
+    )
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_board_keeps_a_hundred_readings_when_nothing_is_said(config: Path) -> None:
+    config.write_text(config.read_text().replace("backlog_readings", "# backlog_readings"))
+    assert node_json(load_settings(config), config)["core"]["backlog_readings"] == 100
 
 
 def test_a_board_is_not_run_as_a_process_and_a_process_is_not_flashed(config: Path, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from firmware.hosts.emulator import Emulation, lay_out, told_to_board
 from firmware.hosts.flash import MEMORY_FILE, FlashInUse, lock_flash, read_flash
 from firmware.hosts.micro import memory
 from firmware.hosts.micro.ring import Ring
-from firmware.hosts.settings import NodeSettings, load_settings
+from firmware.hosts.settings import EXAMPLE, NodeSettings, load_settings
 from tests.micro import boards
 from tests.micro.test_mps2 import flash_in
 from tests.nanoclaw_host.rig import NODE_KEY, child_environment, node_config, write_key
@@ -45,6 +45,20 @@ def test_a_board_is_told_its_configuration_its_key_and_a_chance_of_its_own_each_
     assert (first["core"]["id"], first["core"]["key"]) == ("sensor-01", NODE_KEY.hex())
     assert (first["core"]["wired"], first["timescale"], first["trace"]) == (True, 30, False)
     assert first["seed"] != again["seed"]
+
+
+@pytest.mark.parametrize("gateway", ['serial = "/dev/a"', f'tls = true\nfingerprint = "{"ab" * 32}"', "port = 1"])
+def test_how_a_process_reaches_its_gateway_is_nothing_to_a_board_at_its_uart(node: Node, gateway: str) -> None:
+    node[1].write_text(node[1].read_text().replace("port = 1883", gateway))
+    told = told_to_board(load_settings(node[1]), node[1], Emulation())
+    assert told["core"]["home"] == {"id": "gateway-01", "target": "the serial line"}
+
+
+def test_the_printed_example_can_be_emulated(tmp_path: Path) -> None:
+    config = tmp_path / "node.toml"
+    config.write_text(EXAMPLE)
+    write_key(tmp_path / "sensor-01.key", NODE_KEY)
+    assert told_to_board(load_settings(config), config, Emulation())["core"]["backlog_readings"] == 100
 
 
 def test_a_board_that_is_switched_on_again_finds_its_flash_as_it_left_it(node: Node) -> None:

@@ -1,15 +1,22 @@
 """A node's configuration file: usual sensors by name, local rules, sleep and battery, and what is said of mistakes."""
 
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
-from firmware.hosting.config import ConfigError
+from firmware.cli import app
+from firmware.hosting.config import ConfigError, Table
 from firmware.hosting.tls import PinnedTls
+from firmware.hosts.board_settings import BOARD_EXAMPLE
 from firmware.hosts.settings import EXAMPLE, NodeSettings, load_settings
 from tests.nanoclaw_host.rig import node_config, write_key
 
 CO2 = '[[sensors]]\nprofile = "co2"\nsignal = { kind = "constant", value = 600 }\n'
+FIELDS_OF_A_BOARD = ("alarm_pin", "led_pin", "battery", "deep_sleep_from_ms", "sealing_key_file", "heartbeat_ms")
+FIELDS_OF_ITS_SENSORS = ("every_ms", "stuck_ms", "sealed")
 HOT = '[[rules]]\nname = "hot"\nwhen = { metric = "temp", op = ">", value = 30 }\n'
 
 
@@ -81,6 +88,48 @@ def test_the_example_with_all_that_is_commented_out_is_a_sound_configuration(tmp
     core = load_settings(tmp_path / "node.toml").core
     assert [sensor["metric"] for sensor in core["sensors"]] == ["temp", "co2"]
     assert core["sleep"] and core["rules"][0]["clear"]["value"] == 29
+
+
+RADIO = "[lora]\nsf = 7\n"
+CABLE = 'id = "gateway-01"\nserial = "/dev/a"\n'
+
+
+@pytest.mark.parametrize("way", ["[gateway]\n" + CABLE, RADIO, '[gateway]\nid = "g"\n'])
+def test_the_example_has_every_key_that_there_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str) -> None:
+    asked: set[str] = set()
+    get, has = Table._get, Table.has
+
+    def noted_get(self: Table, key: str, *rest: Any) -> Any:
+        asked.add(key)
+        return get(self, key, *rest)
+
+    def noted_has(self: Table, key: str) -> bool:
+        asked.add(key)
+        return has(self, key)
+
+    monkeypatch.setattr(Table, "_get", noted_get)
+    monkeypatch.setattr(Table, "has", noted_has)
+    write_key(tmp_path / "node.key", bytes(32))
+    config = node_config(tmp_path, 1)
+    head, _, rest = config.read_text().partition("[gateway]")
+    config.write_text(head + way + "[[sensors]]" + rest.partition("[[sensors]]")[2] + CO2 + HOT)
+    load_settings(config)
+    of_boards = {"board"}  # see BOARD_EXAMPLE
+    assert [key for key in sorted(asked - of_boards) if not re.search(rf"\b{key}\b", EXAMPLE)] == []
+
+
+@pytest.mark.parametrize("key", [*FIELDS_OF_A_BOARD, *FIELDS_OF_ITS_SENSORS])
+def test_the_example_of_a_board_has_what_may_be_said_of_one(key: str) -> None:
+    assert re.search(rf"\b{key}\b", BOARD_EXAMPLE)
+
+
+def test_check_says_of_a_node_on_the_radio_who_may_hear_it(tmp_path: Path) -> None:
+    write_key(tmp_path / "node.key", bytes(32))
+    config = node_config(tmp_path, 1)
+    head, _, rest = config.read_text().partition("[gateway]")
+    config.write_text(head + RADIO + "[[sensors]]" + rest.partition("[[sensors]]")[2])
+    said = CliRunner().invoke(app, ["check", "--config", str(config)]).output
+    assert "for whichever gateway hears its radio, through the concentrator's port at 127.0.0.1:1700" in said
 
 
 def at_a_cable(tmp_path: Path, gateway: str) -> NodeSettings:

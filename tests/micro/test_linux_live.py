@@ -17,7 +17,7 @@ from tests.nanoclaw_host.rig import NODE, Identity, Rig, eventually
 
 pytestmark = pytest.mark.live
 
-BACKLOG = 120
+BACKLOG = 100
 BEFORE = AFTER = 15  # readings before and after the power cut; the gateway may take a while to come back
 
 

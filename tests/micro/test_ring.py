@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from firmware.hosts.micro.ring import FileDevice, Ring
+from firmware.hosts.micro.ring import FileDevice, Ring, handed_over
 
 SECTOR_BYTES, SECTORS = 512, 4
 READING = ["temp", "25.00", '"°C"', 1000, False]
@@ -88,6 +88,31 @@ def test_readings_come_back_in_the_order_of_their_boots_also_where_boot_numbers_
     ring.write([("keep", boot, seq, READING) for boot, seq in [(1, 0), (0, 9), (last, 5), (last, 4)]])
     readings = Ring(chip, SECTOR_BYTES).mount()["readings"]
     assert [(boot, seq) for boot, seq, _ in readings] == [(last, 4), (last, 5), (0, 9), (1, 0)]
+
+
+def test_no_more_readings_come_back_than_there_is_room_for_and_those_are_the_latest() -> None:
+    chip = Chip(10)
+    ring = Ring(chip, SECTOR_BYTES)
+    ring.mount()
+    last = (1 << 30) - 1
+    ring.write([("put", "boot", 0)])
+    written = [(boot, seq) for boot in (last, 0) for seq in range(10)]
+    for boot, seq in [*written[5:], *written[:5]]:  # a copy stands behind younger ones
+        ring.write([("keep", boot, seq, [*READING])])
+    again = Ring(chip, SECTOR_BYTES)
+    assert [(boot, seq) for boot, seq, _ in again.mount(3)["readings"]] == written[-3:]
+    assert again.forgotten == 17
+    again = Ring(chip, SECTOR_BYTES)
+    assert len(again.mount(20)["readings"]) == 20
+    assert again.forgotten == 0
+
+
+def test_a_core_gets_each_reading_once_and_nothing_holds_it_afterwards() -> None:
+    readings = [(1, seq, READING) for seq in range(3)]
+    restored = handed_over({"slots": {}, "readings": readings})
+    assert [seq for _, seq, _ in restored["readings"]] == [0, 1, 2]
+    assert readings == []
+    assert handed_over({}) == {}
 
 
 def test_years_of_writing_wear_the_sectors_evenly_and_lose_neither_slots_nor_what_is_kept() -> None:

@@ -4,6 +4,8 @@ from typing import Any
 
 import pytest
 
+from nanoclaw.core.deeds import RuleOrder
+from nanoclaw.core.journal import entries_of
 from nanoclaw.core.lora import gwmp
 from nanoclaw.core.lora.config import LoraConfig
 from tests.nanoclaw_core.air import EUI, OTHER_EUI, Board, Concentrator, configure, station
@@ -373,6 +375,21 @@ def test_a_command_that_fits_no_frame_fails_and_blocks_nobody() -> None:
     assert [(each["id"], each["status"], each["reason"]) for each in answers] == [
         ("c-1", "failed", "too long for a radio frame")
     ]
+
+
+def test_a_command_of_the_gateway_itself_that_fits_no_frame_leaves_the_disk_and_is_in_the_journal() -> None:
+    made, concentrator, board = heard()
+    concentrator.hear(board.heartbeat())
+    kept = {"id": made.core.new_name(), "action": "config", "target": "sensor-01", "by": "gateway"}
+    order = RuleOrder(made.core, kept | {"params": {"thresholds": {"t" * 230: 1}}, "expires_utc_ms": None})
+    made.core.stores.persist([order.write], None)
+    order.give(made.now_ms)
+    concentrator.hear(board.readings(0))
+    made.later(1_000)
+    assert [event["reason"] for event in made.events("command.failed")] == ["too long for a radio frame"]
+    assert not any(slot.startswith("cmd:") for slot in made.disk.slots)
+    assert entries_of(made.disk.slots)[-1][1]["what"] == "command-failed"
+    assert not [report for report in made.reports.values() if report["verb"] == "ack"]
 
 
 def test_an_alarm_of_the_gateway_itself_reaches_a_node_by_radio_once_it_speaks() -> None:

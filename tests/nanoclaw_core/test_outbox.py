@@ -185,16 +185,35 @@ def test_the_latest_values_survive_a_restart_so_that_the_past_moves_no_alarm() -
 
 
 @pytest.mark.parametrize("utc", [True, False])
-def test_the_latest_values_wait_for_utc_and_give_way_to_newer_ones(utc: bool) -> None:
+def test_the_latest_values_are_as_old_as_at_the_last_write_until_utc_says_how_old_they_are(utc: bool) -> None:
     station = Station().online()
     station.reading(20.0, 0)
     station.later(61_000)
     station.power_on(utc=utc)
     node = station.core.nodes["sensor-01"]
     if not utc:
-        assert node.latest == {}
+        assert node.latest == {"temp": (1_000, 20.0)}, "read 60 s before the window in which it was written"
         learn(station, EPOCH_MS + station.now_ms)
     assert node.latest == {"temp": (0, 20.0)}
+
+
+def test_utc_does_not_take_back_what_came_after_the_latest_values_were_assumed() -> None:
+    station = Station().online()
+    station.reading(20.0, 0)
+    station.later(61_000)
+    station.power_on(utc=False)
+    station.reading(21.0, 1)
+    learn(station, EPOCH_MS + station.now_ms)
+    assert station.core.nodes["sensor-01"].latest == {"temp": (61_000, 21.0)}
+
+
+def test_the_latest_values_survive_lives_of_which_none_knows_utc() -> None:
+    station = without_utc()
+    station.later(60_000)
+    station.now_ms += DAY_MS
+    station.power_on(utc=False)
+    ((read_ms, value),) = station.core.nodes["sensor-01"].latest.values()
+    assert value == 20.0 and station.core.start_ms - 60_000 < read_ms < station.core.start_ms
 
 
 def test_what_went_up_before_a_restart_does_not_go_up_again_unchanged() -> None:

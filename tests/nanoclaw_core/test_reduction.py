@@ -45,6 +45,22 @@ def test_windows_are_those_of_the_time_of_reading() -> None:
     ]
 
 
+def test_what_has_no_date_yet_waits_for_it_and_is_summarised_by_its_own_windows() -> None:
+    station = metered("summary")
+    station.lose_uplink()
+    station.power_on(utc=False)
+    for seq, value in enumerate((20.0, 21.0)):
+        station.reading(value, seq)
+        station.later(61_000)
+    assert summaries(station) == [] and "reading.summarised" not in station.kinds()
+    station.power_on(utc=False).core.learn_utc(EPOCH_MS + station.now_ms, station.now_ms)
+    station.reading(22.0, 2)
+    station.regain_uplink()
+    station.later(66_000)
+    assert sum(stat["count"] for stat in summaries(station)) == 3
+    assert all(stat["from_utc_ms"] for stat in summaries(station))
+
+
 def test_a_summary_and_the_removal_of_its_readings_are_one_transaction() -> None:
     station = metered("summary")
     station.reading(20.0, 0)

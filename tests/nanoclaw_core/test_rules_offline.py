@@ -215,6 +215,48 @@ def test_a_cooldown_is_neither_forgotten_nor_counted_anew_by_a_restart() -> None
     assert [command["state"] for command in station.to_node("cmd")] == ["on"]
 
 
+@pytest.mark.parametrize("known", [(False, False), (True, False), (False, True)], ids=str)
+def test_a_cooldown_survives_a_restart_also_where_utc_is_not_known_before_or_after(known: tuple[bool, bool]) -> None:
+    station = offline(HOT | {"cooldown_ms": 10 * MIN_MS})
+    station.power_on(utc=known[0])
+    station.heartbeat(n=2, interval_ms=HOUR_MS)
+    station.later(2 * MIN_MS)
+    station.reading(31.0, 0)
+    station.later(MIN_MS)
+    station.reading(20.0, 1)
+    station.later(MIN_MS)
+    for command in station.to_node("cmd"):
+        station.answer(command["id"])
+    station.power_on(utc=known[1])
+    station.heartbeat(n=3, interval_ms=HOUR_MS)
+    station.later(2 * MIN_MS)
+    station.forget()
+    station.reading(31.0, 2)
+    assert station.to_node("cmd") == []
+    station.later(10 * MIN_MS)
+    assert {command["state"] for command in station.to_node("cmd")} == {"on"}
+
+
+def test_a_cooldown_that_was_assumed_ends_when_it_should_once_utc_is_known() -> None:
+    station = offline(HOT | {"cooldown_ms": 10 * MIN_MS})
+    station.reading(31.0, 0)
+    station.later(MIN_MS)
+    station.reading(20.0, 1)
+    station.later(MIN_MS)
+    for command in station.to_node("cmd"):
+        station.answer(command["id"])
+    station.now_ms += 4 * MIN_MS
+    station.power_on(utc=False)
+    station.heartbeat(n=2, interval_ms=HOUR_MS)
+    station.later(2 * MIN_MS)
+    station.forget()
+    station.reading(31.0, 2)
+    station.core.learn_utc(EPOCH_MS + station.now_ms, station.now_ms)
+    assert station.to_node("cmd") == []
+    station.later(2 * MIN_MS)
+    assert [command["state"] for command in station.to_node("cmd")] == ["on"]
+
+
 # --- the disk ---------------------------------------------------------------------------------------------------------
 
 
@@ -236,6 +278,25 @@ def test_a_for_under_way_goes_on_after_a_power_cut(utc: bool) -> None:
     station.reading(31.0, 2)
     (event,) = station.events("alert.raised")
     assert event["id"] == f"long:sensor-01:{BOOT}:0", "named after the reading that began it, before the cut"
+
+
+@pytest.mark.parametrize("known", [(False, False), (True, False), (False, True)], ids=str)
+def test_without_utc_a_for_goes_on_as_old_as_it_was_but_old_values_alone_raise_nothing(
+    known: tuple[bool, bool],
+) -> None:
+    station = offline(LONG)
+    station.power_on(utc=known[0])
+    station.heartbeat(interval_ms=HOUR_MS)
+    station.later(2 * MIN_MS)
+    station.reading(31.0, 0)
+    station.later(2 * MIN_MS)
+    station.now_ms += HOUR_MS
+    station.power_on(utc=known[1])
+    station.heartbeat(n=2, interval_ms=HOUR_MS)
+    station.later(10 * MIN_MS)
+    assert raised(station) == []
+    station.reading(31.0, 1)
+    assert [event["id"] for event in station.events("alert.raised")] == [f"long:sensor-01:{BOOT}:0"]
 
 
 def test_silence_while_the_gateway_itself_was_down_is_no_absence() -> None:

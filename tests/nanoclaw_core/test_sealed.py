@@ -8,7 +8,7 @@ import pytest
 from firmware.hosting.aes import aes_block
 from firmware.wire import messages
 from firmware.wire.sealing import seal
-from tests.nanoclaw_core.rig import BOOT, Station
+from tests.nanoclaw_core.rig import BOOT, EPOCH_MS, Station
 
 SEALED = [seal(aes_block(bytes(32)), "sensor-01", "temp", BOOT, seq, "35.00") for seq in range(3)]
 
@@ -56,6 +56,25 @@ def test_it_outlives_the_gateway_on_its_disk() -> None:
     station.later(200_000)
     (reading,) = [reading for batch in station.to_cloud("batch") for reading in batch["readings"]][-1:]
     assert reading["sealed"] == SEALED[0][1:]
+
+
+def test_one_that_came_before_utc_was_known_is_dated_like_any_other() -> None:
+    for learned_by_the_next_life in (False, True):
+        station = Station().online()
+        station.lose_uplink()
+        station.power_on(utc=False)
+        says(station, 0)
+        station.later(6_000)
+        if learned_by_the_next_life:
+            station.power_on()
+        else:
+            station.core.learn_utc(EPOCH_MS + station.now_ms, station.now_ms)
+            station.pump()
+        (found,) = [json.loads(body) for kind, body in station.disk.items.values() if kind == "reading"]
+        assert found["sealed"] == SEALED[0][1:] and found["utc_ms"] > 0
+        station.power_on().regain_uplink()
+        station.later(66_000)
+        assert station.on_disk() == []
 
 
 @pytest.mark.parametrize("mode", ["summary", "on_change"])

@@ -1,6 +1,7 @@
 """`nanoclaw check` finds what is wrong before a gateway runs, and says what to do."""
 
 import os
+import shutil
 import socket
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from nanoclaw.host import checks
 from nanoclaw.host.checks import ERROR, OK, WARNING, Finding, findings
 from nanoclaw.host.config import GatewaySettings, load_settings
 from nanoclaw.host.networks import Interfaces, forwarding, separation_problems, way_problems
+from nanoclaw.host.sensor_tls import make_pair
 from nanoclaw.host.status import DataLock
 from tests.nanoclaw_host.rig import gateway_config, write_key
 
@@ -76,7 +78,7 @@ def test_each_serial_port_is_opened_and_what_keeps_it_shut_is_told(config: Path,
 
 
 def test_an_address_that_this_machine_has_not_is_no_place_to_listen(config: Path) -> None:
-    (finding,) = look(changed(config, local='host = "192.0.2.7"'), "ports")
+    (finding,) = look(changed(config, local='host = "192.0.2.7"\nplain = true'), "ports")
     assert (finding.level, "192.0.2.7" in finding.text) == (ERROR, True)
 
 
@@ -152,6 +154,47 @@ def test_a_key_in_systemds_directory_of_credentials_may_show_rights_of_the_group
     assert look(settings, "secrets") == []
 
 
+def test_the_key_of_tls_for_nodes_is_a_secret_too(config: Path) -> None:
+    settings = changed(config, local="tls = true")
+    assert settings.local_tls is not None
+    pair = settings.local_tls.pair
+    make_pair(pair, "gateway-01")
+    assert (look(settings, "secrets")[0].level, look(settings, "tls")) == (OK, [])
+    pair.chmod(0o640)
+    (finding,) = look(settings, "secrets")
+    assert (finding.level, f"chmod 600 {pair}" in finding.text) == (WARNING, True)
+
+
+def test_a_certificate_for_nodes_that_cannot_be_used_is_an_error_and_one_that_is_yet_to_be_made_is_none(
+    config: Path,
+) -> None:
+    settings = changed(config, local='tls = true\ncertificate = "barn.pem"')
+    assert look(settings, "tls") == []
+    (config.parent / "barn.pem").write_text("nothing of the kind")
+    (finding,) = look(settings, "tls")
+    text = f"{config.parent}/barn.pem: no certificate with its key in PEM (local.certificate)"
+    assert finding == (ERROR, "tls", text)
+
+
+def test_a_broker_that_is_not_installed_is_an_error(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert look(changed(config), "broker") == [], "the embedded one needs no program"
+    config.write_text(config.read_text().replace('broker = "embedded"', 'broker = "mosquitto"'))
+    settings = load_settings(config, environ={})
+    monkeypatch.setattr(shutil, "which", lambda program, path=None: f"/usr/bin/{program}")
+    assert [finding.level for finding in look(settings, "broker")] == [OK]
+    monkeypatch.setattr(shutil, "which", lambda program, path=None: None)
+    assert [finding.text for finding in look(settings, "broker")] == [
+        "the program mosquitto is not installed: apt-get install mosquitto (local.broker)",
+        "the program setpriv is not installed: apt-get install util-linux (local.broker)",
+    ]
+
+
+def test_programs_are_looked_for_where_the_hub_does() -> None:
+    from fleet.hub import mosquitto_process
+
+    assert checks.SYSTEM_PATHS == mosquitto_process._SEARCH
+
+
 def test_a_clock_in_1970_is_a_warning_and_with_tls_an_error(config: Path) -> None:
     assert [finding.level for finding in look(changed(config), "clock", utc_ms=5_000)] == [WARNING]
     assert [finding.level for finding in look(changed(config, uplink="tls = true"), "clock", utc_ms=5_000)] == [ERROR]
@@ -199,11 +242,21 @@ def test_a_line_needs_its_interface_or_address(config: Path, uplink: str, proble
         ('host = "0.0.0.0"', 'interface = "eth0"', "listens on every network"),
         ('host = "10.1.0.1"', 'interface = "eth1"', "share the interface eth1"),
         ('host = "10.1.0.1"', 'bind_address = "10.1.0.1"', "share the interface eth1"),
+        ('host = "10.1.0.1"', "", "uplink: nothing says that sensors and uplink are apart: set interface in [uplink]"),
+        ('host = "127.0.0.2"', "", ""),
     ],
 )
 def test_sensors_and_uplink_are_two_networks(config: Path, local: str, uplink: str, words: str) -> None:
-    found = list(separation_problems(changed(config, local=local, uplink=uplink), BARN))
+    found = list(separation_problems(changed(config, local=f"{local}\nplain = true", uplink=uplink), BARN))
     assert words in found[0] if words else found == []
+
+
+def test_a_backup_that_names_no_interface_may_be_on_the_sensors_network(config: Path) -> None:
+    uplink, backup = 'interface = "eth0"', 'name = "4g"\nhost = "hub-2"'
+    settings = changed(config, local='host = "10.1.0.1"\ntls = true', uplink=uplink, backup=backup)
+    assert list(separation_problems(settings, BARN)) == [
+        "4g: nothing says that sensors and uplink are apart: set interface in [backup]"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -224,5 +277,5 @@ def test_forwarding_between_them_is_refused(
     root = tmp_path / "net"
     (root / setting).parent.mkdir(parents=True)
     (root / setting).write_text("1\n")
-    settings = changed(config, local=f'host = "{local}"', uplink='interface = "eth0"')
+    settings = changed(config, local=f'host = "{local}"\nplain = true', uplink='interface = "eth0"')
     assert forwarding(settings, BARN, root) == (["net." + setting.replace("/", ".")] if refused else [])

@@ -1,16 +1,23 @@
 """What a user types wrong gets one line that says what to do, and an exit code that says whose turn it is."""
 
+import fcntl
 import json
+import os
 import socket
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from nanoclaw.host.config import EXAMPLE, ConfigError, load_settings
+from nanoclaw import cli
+from nanoclaw.host.checks import findings
+from nanoclaw.host.config import EXAMPLE, ConfigError, data_directory, load_settings
 from nanoclaw.host.outbox_store import OutboxStore
-from nanoclaw.host.status import DataLock
+from nanoclaw.host.status import DataLock, is_running
 from tests.nanoclaw_host.rig import child_environment, gateway_config, write_key
 
 
@@ -133,6 +140,105 @@ async def test_status_tells_the_truth_about_a_gateway_that_does_not_run(tmp_path
     assert "2 readings, 1 reports" in done.stdout
     assert json.loads(nanoclaw("status", "--data", tmp_path, "--json").stdout)["outbox_readings"] == 2
     assert nanoclaw("status", "--data", tmp_path / "none").returncode == 2
+    assert not (tmp_path / "lock").exists(), "looking leaves nothing"
+
+
+@contextmanager
+def another_user(directory: Path) -> Iterator[None]:
+    """What `directory` holds is not for us; root has to become somebody else for that."""
+    root = os.geteuid() == 0
+    directory.chmod(0o700 if root else 0)
+    if root:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if root:
+            os.seteuid(0)
+        directory.chmod(0o700)
+
+
+@pytest.mark.parametrize("reached", [True, False])
+def test_another_user_is_told_that_looking_is_not_allowed(
+    tmp_path: Path, reached: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    DataLock(tmp_path / "data").close()
+    directory = tmp_path / "data" if reached else tmp_path
+    looks: list[Callable[[], None]] = [
+        lambda: cli.status(data=tmp_path / "data"),
+        lambda: cli.journal(data=tmp_path / "data"),
+    ]
+    for look in looks:
+        with another_user(directory), pytest.raises(SystemExit) as left:
+            look()
+        (line,) = capsys.readouterr().err.splitlines()
+        assert left.value.code == 3
+        assert line.startswith(f"error: {tmp_path / 'data'}")
+        assert "permission denied: run it as root or as the gateway's user" in line
+
+
+def test_a_check_by_another_user_says_so_and_ends(tmp_path: Path, config: Path) -> None:
+    settings = load_settings(config, environ={})
+    DataLock(settings.data).close()
+    with another_user(settings.data):
+        (finding,) = findings(settings)
+    text = f"{settings.data}: permission denied: run it as root or as the gateway's user"
+    assert finding == ("error", "data", text)
+
+
+def test_a_gateway_that_runs_is_seen_and_two_who_look_are_no_gateway(tmp_path: Path) -> None:
+    assert not is_running(tmp_path / "none")
+    lock = DataLock(tmp_path)
+    assert is_running(tmp_path)
+    lock.close()
+    with (tmp_path / "lock").open() as looking:
+        fcntl.flock(looking, fcntl.LOCK_SH)
+        assert not is_running(tmp_path)
+
+
+def test_status_needs_no_key(tmp_path: Path, config: Path) -> None:
+    (tmp_path / "gateway.key").unlink()
+    assert data_directory(config, {}) == tmp_path / "gateway"
+
+
+def init(path: Path, **options: Any) -> None:
+    named: dict[str, Any] = {"config": path, "gateway": "gateway-01", "hub": "hub", **options}
+    cli.init(**named)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"gateway": "Bad Id"}, "--id: 'Bad Id' cannot be an id: use at most 32 of a-z, 0-9 and '-', not '-' first"),
+        ({"site": ""}, "--site: '' cannot be an id"),
+        ({"fleet": "A"}, "--fleet: 'A' cannot be an id"),
+        ({"hub": " "}, "--hub: must not be empty"),
+        ({"key_file": ""}, "--key-file: must not be empty"),
+        (
+            {"local_host": "192.168.50.1"},
+            "--local-host: nodes would speak to 192.168.50.1 without TLS: add --local-tls",
+        ),
+        ({"url": "https://fleet", "token_file": Path("/nowhere/token")}, "--token-file: /nowhere/token: No such file"),
+    ],
+)
+def test_init_refuses_what_run_would_refuse_and_writes_nothing(
+    tmp_path: Path, wrong: dict[str, Any], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "gateway.toml"
+    with pytest.raises(SystemExit) as left:
+        init(path, **wrong)
+    assert left.value.code == 2
+    assert capsys.readouterr().err.startswith(f"error: {message}")
+    assert not path.exists()
+
+
+@pytest.mark.parametrize(("flag", "plain"), [("local_tls", False), ("local_plain", True)])
+def test_init_for_sensors_on_their_own_network_says_how_they_speak(tmp_path: Path, flag: str, plain: bool) -> None:
+    path = tmp_path / "gateway.toml"
+    init(path, local_host="192.168.50.1", **{flag: True})
+    write_key(tmp_path / "gateway.key", bytes(32))
+    settings = load_settings(path, environ={})
+    assert (settings.local_host, settings.local_plain, settings.local_tls is None) == ("192.168.50.1", plain, plain)
 
 
 @pytest.mark.live

@@ -1,18 +1,23 @@
 """The gateway's configuration: written by init, changed at SIGHUP, and full of mistakes that are told one by one."""
 
+import os
+import re
+import stat
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nanoclaw.core.config import GatewayConfig
 from nanoclaw.core.lines import LineConfig
 from nanoclaw.core.lora.config import LoraConfig
 from nanoclaw.host.config import EXAMPLE, ConfigError, load_settings
 from nanoclaw.host.examples import KINDS, example
 from nanoclaw.host.lora_config import LoraSettings
 from nanoclaw.host.reload import needs_restart
-from nanoclaw.host.sensor_tls import SensorTls
+from nanoclaw.host.sensor_tls import SensorTls, make_pair
 from nanoclaw.host.setup import SetupError, write_config
 from tests.nanoclaw_host.rig import gateway_config, write_key
 
@@ -43,8 +48,70 @@ def test_with_tls_nodes_come_without_it_only_where_that_is_asked_for(config: Pat
     assert [each.local_plain for each in (without, secured, both)] == [True, False, True]
     assert without.local_tls is None
     assert secured.local_tls == SensorTls(8883, config.parent / "gateway" / "sensors.pem")
-    with pytest.raises(ConfigError, match="CLAWLAND_LOCAL_PLAIN: means nothing without tls = true"):
-        load_settings(config, environ={"CLAWLAND_LOCAL_PLAIN": "true"})
+    with pytest.raises(ConfigError, match="CLAWLAND_LOCAL_TLS_PORT: means nothing without tls = true"):
+        load_settings(config, environ={"CLAWLAND_LOCAL_TLS_PORT": "8884"})
+
+
+@pytest.mark.parametrize("host", ["192.168.50.1", "0.0.0.0", "::", "barn.local"])
+def test_beyond_this_machine_nodes_speak_without_tls_only_where_somebody_says_so(config: Path, host: str) -> None:
+    text = config.read_text()
+    config.write_text(text.replace("[local]\n", f'[local]\nhost = "{host}"\n'))
+    line = config.read_text().splitlines().index(f'host = "{host}"') + 1
+    words = f":{line}:1: local.host: nodes would speak to {host} without TLS: set tls = true, or plain = true"
+    with pytest.raises(ConfigError, match=re.escape(words)):
+        load_settings(config, environ={})
+    assert load_settings(config, environ={"CLAWLAND_LOCAL_PLAIN": "true"}).local_plain
+    assert not load_settings(config, environ={"CLAWLAND_LOCAL_TLS": "true"}).local_plain
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "::1", "localhost"])
+def test_on_this_machine_alone_nobody_has_to_say_so(config: Path, host: str) -> None:
+    assert load_settings(config, environ={"CLAWLAND_LOCAL_HOST": host}).local_plain
+
+
+def test_the_example_shows_every_key_of_tuning_with_its_default() -> None:
+    numbers = {field.name: field.default for field in fields(GatewayConfig) if type(field.default) is int}
+    table = EXAMPLE.partition("\n[tuning]")[2].partition("\n[")[0]
+    shown = {key: int(value) for key, value in re.findall(r"^# (\w+) = (\d+)\b", table, re.MULTILINE)}
+    assert shown == numbers
+
+
+def test_variables_can_tune_and_choose_modes_and_win_over_the_file(config: Path) -> None:
+    config.write_text(config.read_text() + '[tuning]\nlate_ms = 1\n[modes]\ntemp = "raw"\nlight = "on_change"\n')
+    environ = {"CLAWLAND_TUNING_LATE_MS": "2", "CLAWLAND_TUNING_WINDOW_MS": "30000"}
+    environ |= {"CLAWLAND_MODES_TEMP": "summary", "CLAWLAND_MODES_SOIL_MOISTURE": "on_change"}
+    core = load_settings(config, environ=environ).core
+    assert (core.late_ms, core.window_ms) == (2, 30_000)
+    assert core.modes == {"temp": "summary", "light": "on_change", "soil_moisture": "on_change"}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("CLAWLAND_TUNING_WINDOW_MS", "hello", "must be an integer, not 'hello'"),
+        (
+            "CLAWLAND_TUNING_WINDOW",
+            "1",
+            "there is no 'window' in [tuning]; did you mean CLAWLAND_TUNING_WINDOW_MS?",
+        ),
+        ("CLAWLAND_MODES_TEMP", "nonsense", "must be one of raw, summary, on_change, not 'nonsense'"),
+        ("CLAWLAND_MODES_1ST", "raw", "'1st' cannot be a metric"),
+    ],
+)
+def test_a_mistake_in_such_a_variable_is_told_by_its_name(config: Path, name: str, text: str, message: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        load_settings(config, environ={name: text})
+    assert str(error.value) == f"{name}: {message}"
+
+
+def test_a_certificate_for_nodes_is_on_the_disk_before_it_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pair = tmp_path / "sensors.pem"
+    synced: list[tuple[bool, bool]] = []
+    monkeypatch.setattr(os, "fsync", lambda fd: synced.append((stat.S_ISDIR(os.fstat(fd).st_mode), pair.exists())))
+    make_pair(pair, "gateway-01")
+    assert synced == [(False, False), (True, True)], "its content, then its name"
 
 
 def test_a_variable_alone_can_make_a_backup(config: Path) -> None:

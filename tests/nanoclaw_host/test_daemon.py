@@ -1,11 +1,13 @@
 """What the daemon does beside pumping its core: the time of day, and credentials."""
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from firmware.hosting.clock import WallClock
+from firmware.hosting.pump import HostError
 from firmware.hosting.secrecy import without_secrets
 from firmware.hosting.trace import NoTrace
 from nanoclaw.host.config import load_settings
@@ -14,6 +16,7 @@ from nanoclaw.host.local_broker import LocalBroker
 from nanoclaw.host.metrics import CountingTracer
 from nanoclaw.host.outbox_store import OutboxStore
 from tests.nanoclaw_host.rig import gateway_config, write_key
+from tests.nanoclaw_host.test_outbox_store import break_while_it_runs
 
 
 class SettableClock(WallClock):
@@ -65,6 +68,21 @@ async def test_an_outbox_that_was_moved_aside_is_told_to_the_cloud(tmp_path: Pat
     broker = LocalBroker("embedded", "gateway-01", "127.0.0.1", 0, tmp_path)
     daemon = Daemon(settings, SettableClock(), broker, store, CountingTracer(NoTrace()))
     assert daemon.core.status()["outbox_broken"] == 1
+    await daemon.close()
+
+
+async def test_an_outbox_that_breaks_while_the_gateway_runs_ends_it_with_one_line(
+    tmp_path: Path, store: OutboxStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_key(tmp_path / "gateway.key", bytes(32))
+    settings = load_settings(gateway_config(tmp_path, 1), environ={})
+    broker = LocalBroker("embedded", "gateway-01", "127.0.0.1", 0, tmp_path)
+    daemon = Daemon(settings, SettableClock(), broker, store, CountingTracer(NoTrace()))
+    break_while_it_runs(store, tmp_path)
+    daemon.pump.start()
+    with pytest.raises(HostError, match=r"outbox\.sqlite: .*; the next start moves it aside"):
+        await asyncio.wait_for(daemon.pump.failed(), 10)
+    assert [record.levelname for record in caplog.records].count("CRITICAL") == 1
     await daemon.close()
 
 

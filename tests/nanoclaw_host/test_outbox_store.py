@@ -6,11 +6,20 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from nanoclaw.host.outbox_store import OUTBOX_FILE, OutboxStore, OutboxUnusable, StoreError, read_outbox
+from nanoclaw.host import outbox_store
+from nanoclaw.host.outbox_store import (
+    OUTBOX_FILE,
+    OutboxBroken,
+    OutboxStore,
+    OutboxUnusable,
+    StoreError,
+    read_outbox,
+)
 
 ROW = (1, "reading", b'{"sensor":"sensor-01","boot":1,"seq":0}')
 
@@ -95,6 +104,48 @@ async def test_a_page_damaged_in_the_middle_is_found_at_the_start(data: Path) ->
     path.write_bytes(content)
     store = OutboxStore(data)
     assert store.load()["outbox"] == []
+    store.close()
+
+
+def break_while_it_runs(store: OutboxStore, directory: Path) -> None:
+    """Damage every page but the first, and let the connection forget what it has read."""
+
+    def fill() -> None:
+        database = store._database
+        rows = [(number, "reading", bytes(2000)) for number in range(1_000, 1_200)]
+        database.executemany("INSERT INTO outbox VALUES (?, ?, ?)", rows)
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        database.execute("PRAGMA shrink_memory").fetchall()
+
+    store._writer.submit(fill).result()
+    content = bytearray((directory / OUTBOX_FILE).read_bytes())
+    content[4096:] = bytes(byte ^ 0x5A for byte in content[4096:])
+    (directory / OUTBOX_FILE).write_bytes(content)
+
+
+async def test_a_file_that_breaks_while_it_is_open_is_no_full_disk_and_is_moved_aside_at_the_next_start(
+    data: Path,
+) -> None:
+    store = OutboxStore(data)
+    break_while_it_runs(store, data)
+    with pytest.raises(OutboxBroken, match=r"outbox\.sqlite: .*; the next start moves it aside"):
+        await store.write([("add", *ROW)])
+    store.close()
+    store = OutboxStore(data)
+    await store.write([("add", *ROW)])
+    store.close()
+    assert read_outbox(data) == {"slots": {}, "outbox": [ROW]}
+    assert (data / f"{OUTBOX_FILE}.broken-1").exists()
+
+
+async def test_a_database_that_somebody_else_holds_is_not_broken(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outbox_store, "_BUSY_S", 0.05)
+    store = OutboxStore(data)
+    with closing(sqlite3.connect(data / OUTBOX_FILE, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreError, match="locked"):
+            await store.write([("add", *ROW)])
+    await store.write([("add", *ROW)])
     store.close()
 
 

@@ -98,7 +98,7 @@ def test_check_sees_forwarding_on_the_machine_itself(barn: Barn, tmp_path: Path)
     write_key(tmp_path / "gateway.key", bytes(32))
     text = gateway_config(tmp_path, 1883).read_text()
     text = text.replace("[uplink]", '[uplink]\ninterface = "eth0"').replace(
-        "[local]", f'[local]\nhost = "{GATEWAY_IN}"'
+        "[local]", f'[local]\nhost = "{GATEWAY_IN}"\nplain = true'
     )
     (tmp_path / "barn.toml").write_text(text)
     settings = load_settings(tmp_path / "barn.toml", environ={})

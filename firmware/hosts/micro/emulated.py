@@ -17,7 +17,7 @@ from firmware.hosts.micro.clock import RunClock, Uptime
 from firmware.hosts.micro.line import SerialLink
 from firmware.hosts.micro.mps2 import MemoryFlash, Timers, Uart, ticks_diff
 from firmware.hosts.micro.pump import Pump
-from firmware.hosts.micro.ring import Ring
+from firmware.hosts.micro.ring import Ring, handed_over
 from firmware.hosts.micro.signals import Signal
 
 GC_THRESHOLD_BYTES = 8192  # collected before the heap is in pieces
@@ -106,12 +106,14 @@ def run(told: dict) -> None:
 def _live(board: Board, timers: Timers, uptime: Uptime) -> None:
     """From power-on to the next restart."""
     config = board.config
-    restored = board.new_flash().mount()
+    restored = board.new_flash().mount(config["core"]["backlog_readings"])
     if board.flash.damaged:
         board.log("%d damaged lines of the flash are lost" % board.flash.damaged)
+    if board.flash.forgotten:
+        board.log("at most %d readings of the flash are lost: it has more than the backlog" % board.flash.forgotten)
     clock = _scaled(uptime, config["timescale"])
     now_ms = clock.now_ms()
-    core = node_core(config["core"], restored, random, now_ms)
+    core = node_core(config["core"], handed_over(restored), random, now_ms)
     board.flash.keeps = core.backlog.has
     board.signals = [
         Signal(spec, sensor["every_ms"] is None, now_ms)

@@ -12,10 +12,11 @@ _ERASED = b"\xff"
 
 
 class SectorFiles:
-    """`sectors` sectors in `directory`, which is made. Raises OSError when it cannot be."""
+    """Sectors in `directory`, which is made. Raises OSError when it cannot be.
+
+    There are `sectors`, or as many as the directory has: it may have been made for more, and the latest lie in any."""
 
     def __init__(self, directory: str, sectors: int, sector_bytes: int) -> None:
-        self.sectors = sectors
         self._directory = directory
         self._size = sector_bytes
         try:
@@ -23,7 +24,9 @@ class SectorFiles:
         except OSError as error:
             if error.errno != errno.EEXIST:
                 raise
-        self._lengths = [self._length(sector) for sector in range(sectors)]
+        self.sectors = max([sectors] + [number + 1 for number in _numbers(directory)])
+        open(self._path(self.sectors - 1), "ab").close()  # so that the next start knows how many there are
+        self._lengths = [self._length(sector) for sector in range(self.sectors)]
         self._reading: tuple | None = None  # (sector, file): a mount reads a sector in many pieces
 
     def read(self, at: int, size: int) -> bytes:
@@ -76,3 +79,9 @@ class SectorFiles:
         if self._reading is not None:
             self._reading[1].close()
             self._reading = None
+
+
+def _numbers(directory: str) -> "list[int]":
+    """Of the sectors that have files."""
+    names = [name[:-5] for name in os.listdir(directory) if name.endswith(".ring")]
+    return [int(name) for name in names if name.isdigit()]

@@ -5,6 +5,7 @@ import random
 from firmware.core.sleeper import SleepingNode, node_core
 from firmware.hosts.micro.clock import Uptime
 from firmware.hosts.micro.pump import Pump
+from firmware.hosts.micro.ring import handed_over
 
 TURN_MS = 2000  # of waiting at most: the watchdog wants to be fed
 NAP_MS = 5000  # of light sleep at a time, for the same reason
@@ -22,10 +23,12 @@ class Life:
         self._ticks_ms = time.ticks_ms
         self._clock = Uptime(time.ticks_ms, time.ticks_diff)
         self._wall = Uptime(time.ticks_ms, time.ticks_diff)
-        restored = board.flash.mount()
+        restored = board.flash.mount(board.config["core"].get("backlog_readings"))
         if board.flash.damaged:
             board.log("%d damaged lines of the flash are lost" % board.flash.damaged)
-        self.core = node_core(board.config["core"], restored, random, self._clock.now_ms())
+        if board.flash.forgotten:
+            board.log("at most %d readings of the flash are lost: it has more than the backlog" % board.flash.forgotten)
+        self.core = node_core(board.config["core"], handed_over(restored), random, self._clock.now_ms())
         board.flash.keeps = self.core.backlog.has
         if isinstance(self.core, SleepingNode) and self._slept_deeply():
             self.core.resumed(board.kind.recall(machine), self._clock.now_ms())

@@ -19,7 +19,7 @@ from firmware.hosts.micro.aes import with_keys
 from firmware.hosts.micro.clock import RunClock, Uptime
 from firmware.hosts.micro.link import MqttLink
 from firmware.hosts.micro.pump import Pump
-from firmware.hosts.micro.ring import RING_FILE, FileDevice, Ring
+from firmware.hosts.micro.ring import RING_FILE, FileDevice, Ring, handed_over
 from firmware.hosts.micro.scanner import Scanner
 from firmware.hosts.micro.signals import Signal
 from firmware.wire.auth import mqtt_password
@@ -130,11 +130,13 @@ def _board(config: dict, trace_path: str) -> Board:
 
 def _live(board: Board, clock, sim_clock: bool) -> None:
     """From power-on to the next restart."""
-    restored = board.new_flash().mount()
+    restored = board.new_flash().mount(board.config["core"]["backlog_readings"])
     if board.flash.damaged:
         board.log("%d damaged lines of the flash are lost" % board.flash.damaged)
+    if board.flash.forgotten:
+        board.log("at most %d readings of the flash are lost: it has more than the backlog" % board.flash.forgotten)
     now_ms = clock.now_ms()
-    core = node_core(board.config["core"], restored, random, now_ms)
+    core = node_core(board.config["core"], handed_over(restored), random, now_ms)
     board.flash.keeps = core.backlog.has
     from_ms = 0 if not restored and clock.wall_ms(now_ms) <= LATE_START_MS else now_ms
     sensors = board.config["core"]["sensors"]

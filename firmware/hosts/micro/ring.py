@@ -16,6 +16,7 @@ SECTOR_BYTES = 8192  # of two erase blocks of a usual flash: the longest transac
 CHUNK_BYTES = 256
 RING_FILE = "flash.ring"  # in the data directory of a process
 _ERASED = b"\xff"
+_DROPS_TO_COME = 10  # readings that a log has beyond a full backlog before it says which have gone
 _HALF = 1 << 29  # of the boot numbers: what is less than this behind the current boot came before it
 
 
@@ -31,6 +32,7 @@ class Ring:
             raise ValueError("a ring needs 3 sectors or more, not %d" % device.sectors)
         self.keeps = _all
         self.damaged = 0  # lines that were lost
+        self.forgotten = 0  # readings that were more than `mount` was to restore, counting what was dropped afterwards
         self._device = device
         self._size = sector_bytes
         self._newest: dict = {}  # by slot: the n of the sector with its latest value
@@ -38,14 +40,18 @@ class Ring:
         self._at = sector_bytes  # where the next line goes in the newest sector; nothing is begun yet
         self._used: dict = {}  # sectors by their n
 
-    def mount(self) -> dict:
-        """What the log amounts to, as a core gets it at power-on; {} for a blank board."""
+    def mount(self, most: "int | None" = None) -> dict:
+        """What the log amounts to, as a core gets it at power-on; {} for a blank board.
+
+        `most` readings, the latest, so that whatever the flash holds, a heap made for so many holds what comes back."""
         self._find_sectors()
-        found = _Found()
+        found = _Found(most)
         for n in sorted(self._used):
             self._n = n
             self._replay(n, found)
-        return found.restored()
+        restored = found.restored()
+        self.forgotten = found.forgotten
+        return restored
 
     def write(self, writes: list) -> None:
         """Make one transaction. Raises OSError when there is no room, or the device's own; then nothing is kept."""
@@ -177,15 +183,22 @@ class Ring:
 class _Found:
     """Slots and readings as the log is replayed."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: "int | None") -> None:
+        self.forgotten = 0
+        self._most = most
         self._slots: dict = {}
         self._readings: dict = {}
+        self._texts: dict = {}
 
     def apply(self, write: list) -> None:
         if write[0] == "put":
             self._slots[write[1]] = write[2]
         elif write[0] == "keep":
+            for at in (0, 2):  # the few metrics and units; each is in memory once
+                write[3][at] = self._texts.setdefault(write[3][at], write[3][at])
             self._readings[write[1], write[2]] = write[3]
+            if self._most is not None and len(self._readings) > self._most + _DROPS_TO_COME:
+                self._forget(min(self._readings, key=_age_order(write[1])))
         elif write[0] == "drop":
             _, boot, first, upto = write
             for key in [key for key in self._readings if key[0] == boot and first <= key[1] <= upto]:
@@ -195,9 +208,35 @@ class _Found:
         if not self._slots and not self._readings:
             return {}
         boot = self._slots.get("boot", 0)
-        # Boot numbers count upwards and wrap; a copied reading stands behind younger ones in the log.
-        keys = sorted(self._readings, key=lambda key: ((key[0] - boot + _HALF) & (2 * _HALF - 1), key[1]))
-        return {"slots": self._slots, "readings": [(key[0], key[1], self._readings[key]) for key in keys]}
+        # A copied reading stands behind younger ones in the log.
+        keys = sorted(self._readings, key=_age_order(boot))
+        while self._most is not None and len(keys) > self._most:
+            self._forget(keys.pop(0))
+        readings = [(key[0], key[1], self._readings.pop(key)) for key in keys]
+        return {"slots": self._slots, "readings": readings}
+
+    def _forget(self, key: tuple) -> None:
+        del self._readings[key]
+        self.forgotten += 1
+
+
+def handed_over(restored: dict) -> dict:
+    """`restored` for a core that takes each reading once: it is let go of at once, for a small heap does not hold all
+    of them twice."""
+    if restored:
+        restored["readings"] = _emptied(restored["readings"])
+    return restored
+
+
+def _emptied(readings: list):
+    readings.reverse()
+    while readings:
+        yield readings.pop()
+
+
+def _age_order(boot: int):
+    """By which readings are sorted, oldest first: boot numbers count upwards and wrap, around `boot`."""
+    return lambda key: ((key[0] - boot + _HALF) & (2 * _HALF - 1), key[1])
 
 
 def encode(writes: list) -> bytes:
@@ -228,15 +267,17 @@ def _all(boot: int, seq: int) -> bool:
 
 
 class FileDevice:
-    """A file of `sectors` sectors that behaves like flash. Raises OSError when it cannot be opened."""
+    """A file that behaves like flash. Raises OSError when it cannot be opened.
+
+    It has `sectors` sectors, or as many as it had when it was made for more: the latest may lie in any of them."""
 
     def __init__(self, path: str, sectors: int, sector_bytes: int = SECTOR_BYTES) -> None:
-        self.sectors = sectors
         try:
             self._file = open(path, "r+b", 0)
         except OSError:
             self._file = open(path, "w+b", 0)
         size = self._file.seek(0, 2)
+        self.sectors = sectors = max(sectors, size // sector_bytes)
         while size < sectors * sector_bytes:
             size += self._file.write(_ERASED * min(CHUNK_BYTES, sectors * sector_bytes - size))
 
