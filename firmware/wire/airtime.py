@@ -6,7 +6,6 @@ Integers in microseconds: the same for a board, a gateway and the simulator.
 BANDWIDTH_HZ = 125000
 PREAMBLE_SYMBOLS = 8  # LoRaWAN's, and every concentrator's
 CODING_RATE = 5  # 4/5
-SPREADING_FACTORS = (7, 8, 9, 10, 11, 12)
 WINDOW_MS = 3600000
 DUTY_PPM = 10000  # 1 %: EU868, 868.0 to 868.6 MHz (ETSI EN 300 220-2, band M)
 _SLOW_SYMBOL_US = 16000  # from here on the modems have to optimise for a low data rate

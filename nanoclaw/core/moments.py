@@ -20,11 +20,10 @@ def stamped(core: "GatewayCore", now_ms: int) -> tuple[dict[str, Any], int]:
     return {LIFE: core.boot, "at": now_ms - core.start_ms}, -core.start_ms
 
 
-def exact_offset(core: "GatewayCore", kept: dict[str, Any]) -> int | None:
-    """What to take from the times that an earlier life wrote; None while, or if, it cannot be known."""
-    return None if LIFE in kept else core.utc_offset_ms
-
-
-def assumed_offset(kept: dict[str, Any], now_ms: int) -> int | None:
-    """The same as if the gateway had written a moment ago; None where it did not say when it wrote."""
-    return kept["at"] - now_ms if "at" in kept else None
+def offsets(core: "GatewayCore", kept: dict[str, Any], now_ms: int) -> tuple[int | None, int | None]:
+    """What to take from the times that an earlier life wrote, None while that cannot be known; and that same number if
+    it is but assumed, as if the gateway had written a moment ago."""
+    if LIFE not in kept and core.utc_offset_ms is not None:
+        return core.utc_offset_ms, None
+    assumed_ms = kept["at"] - now_ms if "at" in kept else None
+    return assumed_ms, assumed_ms

@@ -5,7 +5,7 @@ Rules go by it (a reading that was taken before the latest changes nothing), and
 
 from typing import TYPE_CHECKING, Any
 
-from nanoclaw.core.moments import LIFE, assumed_offset, exact_offset, stamped
+from nanoclaw.core.moments import LIFE, offsets, stamped
 
 if TYPE_CHECKING:
     from nanoclaw.core.gateway import GatewayCore
@@ -26,10 +26,9 @@ class Recent:
         """What was known before the gateway restarted."""
         if kept is None or "nodes" not in kept:
             return
-        offset_ms = exact_offset(self._core, kept)
-        if offset_ms is None:
-            self._assumed_ms = offset_ms = assumed_offset(kept, now_ms)
-            self._kept = None if LIFE in kept else kept
+        offset_ms, self._assumed_ms = offsets(self._core, kept, now_ms)
+        if LIFE not in kept and self._core.utc_offset_ms is None:
+            self._kept = kept
         if offset_ms is not None:
             self._place(kept, offset_ms, now_ms)
 

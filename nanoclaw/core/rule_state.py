@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from fleet.wire.terms import Key, Sample
 from fleet.wire.watch import NO_NODE
 from fleet.wire.watched import Since
-from nanoclaw.core.moments import LIFE, assumed_offset, exact_offset, stamped
+from nanoclaw.core.moments import LIFE, offsets, stamped
 
 if TYPE_CHECKING:
     from nanoclaw.core.decisions import Decisions
@@ -41,10 +41,9 @@ class RuleState:
         """What was kept before the gateway restarted."""
         if kept is None:
             return
-        offset_ms = exact_offset(self._core, kept)
-        if offset_ms is None:
-            self._assumed_ms = offset_ms = assumed_offset(kept, now_ms)
-            self._kept = None if LIFE in kept else kept
+        offset_ms, self._assumed_ms = offsets(self._core, kept, now_ms)
+        if LIFE not in kept and self._core.utc_offset_ms is None:
+            self._kept = kept
         if offset_ms is not None:
             self._place(kept, offset_ms, now_ms)
 
