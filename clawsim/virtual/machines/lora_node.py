@@ -7,7 +7,6 @@ from clawsim.virtual.air import window_of
 from clawsim.virtual.machines.node import NodeMachine
 from firmware.hosting.aes import aes_block
 from firmware.wire.lora import frame_key
-from firmware.wire.outputs import Transmit
 
 
 class LoraNodeMachine(NodeMachine):
@@ -32,9 +31,6 @@ class LoraNodeMachine(NodeMachine):
         """A downlink has arrived."""
         if self.host is not None:
             self.host.receive("radio", "", frame)
-
-    def _performers(self) -> dict[type, Any]:
-        return super()._performers() | {Transmit: self._transmit}
 
     def _transmit(self, transmit: Any) -> None:
         frequency_hz, sf, frame = transmit

@@ -13,7 +13,7 @@ from clawsim.virtual.session import Session
 from firmware.hal.signals import Signal, signal_from_spec
 from firmware.hosting.aes import aes_block
 from firmware.wire.auth import mqtt_password
-from firmware.wire.outputs import Alarm, Connect, Disconnect, Identify, Restart, Sample, Scan, Send, Sleep
+from firmware.wire.outputs import Alarm, Connect, Disconnect, Identify, Restart, Sample, Scan, Send, Sleep, Transmit
 from firmware.wire.topics import topic
 
 NODE_BOOT_US = 500_000
@@ -87,6 +87,7 @@ class NodeMachine(Machine):
         """What does the core's outputs, by their type."""
         return {
             Send: self.session.send,
+            Transmit: self._transmit,
             Sample: self._sample,
             Connect: self._connect,
             Disconnect: lambda _: self.session.close(),
@@ -127,6 +128,9 @@ class NodeMachine(Machine):
 
     def _set_alarm(self, alarm: Any) -> None:
         self.alarm = alarm.on
+
+    def _transmit(self, transmit: Any) -> None:
+        raise NotImplementedError(f"{self.id} has no radio")
 
     def _restart(self) -> None:
         self.kill(silent=False)
